@@ -1,0 +1,335 @@
+//! What a check process tells the grader: one event per datagram on the one inherited descriptor.
+//!
+//! The format is a tag byte and length-prefixed fields. It is bounded: a frame is at most
+//! [`MAX_FRAME`] bytes, text beyond that is cut by the sender, and anything malformed is an error
+//! for the reader, never a panic. An event is evidence; the grader alone decides the verdict.
+
+use std::fmt;
+
+/// The most bytes a frame may have.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// The most bytes one text field may have; longer text is cut at a character boundary.
+pub const MAX_TEXT: usize = 12 * 1024;
+
+/// A place in the source, as the compiler recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Path as compiled.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1; 0 when unknown.
+    pub column: u32,
+}
+
+/// One record from a check process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The check began, with this seed.
+    Started {
+        /// The seed that repeats the run.
+        seed: u64,
+    },
+    /// What was covered, for the report: "1,000 random operands".
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// The property does not hold.
+    Failed {
+        /// What the contract asks for.
+        expected: String,
+        /// What was seen instead.
+        observed: String,
+        /// Where the student should look.
+        look: String,
+        /// The source line at fault, when it is known.
+        place: Option<Place>,
+    },
+    /// A process running the submission died: panic, signal, or an early exit.
+    Crashed {
+        /// What happened, in one or more lines.
+        how: String,
+        /// Where a panic was raised.
+        place: Option<Place>,
+    },
+    /// The submission did not finish within the deadline.
+    TimedOut {
+        /// What every process and thread was waiting for.
+        why: String,
+    },
+    /// A `todo!()` was reached.
+    Unimplemented {
+        /// Its text.
+        todo: String,
+        /// Where it stands.
+        place: Option<Place>,
+    },
+    /// Something was left behind: a process, a zombie, a descriptor, an IPC object.
+    Leaked {
+        /// What, by number or name.
+        what: String,
+    },
+    /// The machine could not show the property.
+    Inconclusive {
+        /// What was missing.
+        why: String,
+    },
+    /// An instruction of the submission was seen to do something; the grader decodes and judges it.
+    Instruction {
+        /// The rule to apply: `changes-lock-word`.
+        rule: String,
+        /// Its address, relative to the load address of the check binary.
+        address: u64,
+        /// The bytes at that address, 15 at most.
+        bytes: Vec<u8>,
+    },
+    /// The final record: the check ran to its end. Proves liveness only.
+    Finished,
+}
+
+/// Why a frame could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed(&'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "malformed event frame: {}", self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl Event {
+    /// The frame for this event, [`MAX_FRAME`] bytes at most.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut frame = Writer(Vec::new());
+        match self {
+            Event::Started { seed } => {
+                frame.tag(1);
+                frame.number(*seed);
+            }
+            Event::Note { text } => {
+                frame.tag(2);
+                frame.text(text);
+            }
+            Event::Failed { expected, observed, look, place } => {
+                frame.tag(3);
+                frame.text(expected);
+                frame.text(observed);
+                frame.text(look);
+                frame.place(place.as_ref());
+            }
+            Event::Crashed { how, place } => {
+                frame.tag(4);
+                frame.text(how);
+                frame.place(place.as_ref());
+            }
+            Event::TimedOut { why } => {
+                frame.tag(5);
+                frame.text(why);
+            }
+            Event::Unimplemented { todo, place } => {
+                frame.tag(6);
+                frame.text(todo);
+                frame.place(place.as_ref());
+            }
+            Event::Leaked { what } => {
+                frame.tag(7);
+                frame.text(what);
+            }
+            Event::Inconclusive { why } => {
+                frame.tag(8);
+                frame.text(why);
+            }
+            Event::Instruction { rule, address, bytes } => {
+                frame.tag(9);
+                frame.text(rule);
+                frame.number(*address);
+                frame.bytes(&bytes[..bytes.len().min(15)]);
+            }
+            Event::Finished => frame.tag(10),
+        }
+        frame.0
+    }
+
+    /// Reads one frame.
+    ///
+    /// # Errors
+    /// [`Malformed`] for an unknown tag, a short or overlong frame, or text that is not UTF-8.
+    pub fn decode(frame: &[u8]) -> Result<Event, Malformed> {
+        if frame.len() > MAX_FRAME {
+            return Err(Malformed("too long"));
+        }
+        let mut frame = Reader(frame);
+        let event = match frame.tag()? {
+            1 => Event::Started { seed: frame.number()? },
+            2 => Event::Note { text: frame.text()? },
+            3 => Event::Failed {
+                expected: frame.text()?,
+                observed: frame.text()?,
+                look: frame.text()?,
+                place: frame.place()?,
+            },
+            4 => Event::Crashed { how: frame.text()?, place: frame.place()? },
+            5 => Event::TimedOut { why: frame.text()? },
+            6 => Event::Unimplemented { todo: frame.text()?, place: frame.place()? },
+            7 => Event::Leaked { what: frame.text()? },
+            8 => Event::Inconclusive { why: frame.text()? },
+            9 => Event::Instruction {
+                rule: frame.text()?,
+                address: frame.number()?,
+                bytes: frame.bytes(15)?.to_vec(),
+            },
+            10 => Event::Finished,
+            _ => return Err(Malformed("unknown tag")),
+        };
+        if frame.0.is_empty() { Ok(event) } else { Err(Malformed("bytes after the last field")) }
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn tag(&mut self, tag: u8) {
+        self.0.push(tag);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(&text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]);
+    }
+
+    fn place(&mut self, place: Option<&Place>) {
+        self.tag(place.is_some().into());
+        if let Some(place) = place {
+            self.text(&place.file);
+            self.number(place.line.into());
+            self.number(place.column.into());
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed("too short"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn tag(&mut self) -> Result<u8, Malformed> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.take(8)?.try_into().map_err(|_| Malformed("too short"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn bytes(&mut self, limit: usize) -> Result<&'a [u8], Malformed> {
+        let length = usize::try_from(self.number()?).map_err(|_| Malformed("field too long"))?;
+        if length > limit {
+            return Err(Malformed("field too long"));
+        }
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Result<String, Malformed> {
+        let bytes = self.bytes(MAX_TEXT)?.to_vec();
+        String::from_utf8(bytes).map_err(|_| Malformed("text is not UTF-8"))
+    }
+
+    fn small(&mut self) -> Result<u32, Malformed> {
+        u32::try_from(self.number()?).map_err(|_| Malformed("number too large"))
+    }
+
+    fn place(&mut self) -> Result<Option<Place>, Malformed> {
+        match self.tag()? {
+            0 => Ok(None),
+            1 => Ok(Some(Place { file: self.text()?, line: self.small()?, column: self.small()? })),
+            _ => Err(Malformed("neither a place nor none")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(event: Event) {
+        assert_eq!(Event::decode(&event.encode()), Ok(event));
+    }
+
+    fn place() -> Option<Place> {
+        Some(Place { file: "src/lib.rs".into(), line: 12, column: 5 })
+    }
+
+    #[test]
+    fn every_event_survives_the_trip() {
+        check(Event::Started { seed: u64::MAX });
+        check(Event::Note { text: "1,000 operands — ünïcode".into() });
+        check(Event::Failed {
+            expected: "a".into(),
+            observed: "b".into(),
+            look: String::new(),
+            place: place(),
+        });
+        check(Event::Crashed { how: "c".into(), place: None });
+        check(Event::TimedOut { why: "d".into() });
+        check(Event::Unimplemented { todo: "e".into(), place: place() });
+        check(Event::Leaked { what: "f".into() });
+        check(Event::Inconclusive { why: "g".into() });
+        check(Event::Instruction { rule: "h".into(), address: 7, bytes: vec![0xf0, 0x0f] });
+        check(Event::Finished);
+    }
+
+    #[test]
+    fn overlong_text_is_cut_at_a_character() {
+        let frame = Event::Note { text: "é".repeat(MAX_TEXT) }.encode();
+        assert!(frame.len() <= MAX_FRAME);
+        let Ok(Event::Note { text }) = Event::decode(&frame) else { panic!("not a note") };
+        assert_eq!(text.len(), MAX_TEXT);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let frame = Event::Failed {
+            expected: "a".into(),
+            observed: "b".into(),
+            look: "c".into(),
+            place: place(),
+        }
+        .encode();
+        for length in 0..frame.len() {
+            assert!(Event::decode(&frame[..length]).is_err(), "{length} bytes were accepted");
+        }
+    }
+
+    #[test]
+    fn junk_is_an_error_not_a_panic() {
+        let mut state = 1u64;
+        for _ in 0..100_000 {
+            let bytes: Vec<u8> = (0..state % 64)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 56) as u8
+                })
+                .collect();
+            state = state.wrapping_add(1);
+            let _ = Event::decode(&bytes);
+        }
+        assert!(Event::decode(&[99]).is_err());
+        assert!(Event::decode(&[10, 0]).is_err());
+    }
+}
