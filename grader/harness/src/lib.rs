@@ -23,7 +23,7 @@ mod check;
 mod deadline;
 pub mod event;
 pub mod faults;
-mod main;
+mod entry;
 pub mod observe;
 mod panics;
 mod rng;
@@ -34,7 +34,7 @@ mod stop;
 mod wire;
 
 pub use check::{Check, Options, Respondent, Stress, Student, Worker};
-pub use main::run;
+pub use entry::run;
 pub use rng::Rng;
 pub use shared::{Shared, SharedSlice};
 pub use stop::{Ending, Failure, Outcome, Stop};

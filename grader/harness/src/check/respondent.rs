@@ -1,0 +1,141 @@
+//! One worker that answers many questions, one at a time: random inputs, judged by the supervisor.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use super::process::{Process, raise};
+use super::supervisor::{Supervisor, Waited, read_exact, write_all};
+use super::{Check, finished};
+use crate::stop::Stop;
+use crate::wire::{Wire, decode, encode};
+
+/// The longest answer that is read: a worker holds the submission's code.
+const LONGEST: usize = 64 << 20;
+
+/// A worker that answers questions.
+pub struct Respondent<I, O> {
+    supervisor: Rc<Supervisor>,
+    process: [Process; 1],
+    channel: OwnedFd,
+    types: PhantomData<(I, O)>,
+}
+
+impl<I: Wire, O: Wire> Respondent<I, O> {
+    pub(super) fn start(
+        check: &Check,
+        what: &str,
+        mut closure: impl FnMut(I) -> O,
+    ) -> Result<Respondent<I, O>, Stop> {
+        let (ours, theirs) =
+            socket_pair().map_err(|error| Stop::inconclusive(format!("no socket pair: {error}")))?;
+        let process = check.fork(what, None, || {
+            let channel = theirs.as_raw_fd();
+            // SAFETY: the worker's copy of the supervisor's end; without it the worker sees the supervisor's end close.
+            unsafe { libc::close(ours.as_raw_fd()) };
+            while let Some(question) = receive(channel).ok().as_deref().and_then(decode) {
+                let answer = encode(&closure(question));
+                if send(channel, &answer).is_err() {
+                    break;
+                }
+            }
+            Vec::new()
+        })?;
+        let supervisor = Rc::clone(&check.supervisor);
+        Ok(Respondent { supervisor, process: [process], channel: ours, types: PhantomData })
+    }
+
+    /// Asks one question and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Check::ask`].
+    pub fn ask(&mut self, question: I) -> Result<O, Stop> {
+        let channel = self.channel.as_raw_fd();
+        if send(channel, &encode(&question)).is_err() {
+            return Err(self.fault());
+        }
+        let mut clock = self.supervisor.clock();
+        let waited = {
+            let supervisor = &self.supervisor;
+            let mut ready = readable(channel, 0);
+            if ready {
+                Waited::Early
+            } else {
+                supervisor.wait(&mut clock, &mut self.process, || {
+                    // Sleeping here instead of in `wait` makes an answer arrive in microseconds.
+                    ready = readable(channel, 5);
+                    ready
+                })?
+            }
+        };
+        match waited {
+            Waited::Early => {}
+            Waited::All | Waited::Died(_) => return Err(self.fault()),
+        }
+        match receive(channel).ok().as_deref().map(decode) {
+            Some(Some(answer)) => Ok(answer),
+            _ => Err(self.fault()),
+        }
+    }
+
+    /// The worker's process number.
+    pub fn pid(&self) -> i32 {
+        self.process[0].pid
+    }
+
+    /// Why there is no answer.
+    fn fault(&mut self) -> Stop {
+        self.supervisor.kill(&mut self.process);
+        let what = self.process[0].what.clone();
+        match self.process[0].ending().and_then(|ending| finished(&what, ending)) {
+            Err(stop) => stop,
+            Ok(_) => Stop::Crashed {
+                how: format!("{what} closed the channel on which its answer was expected"),
+                place: None,
+            },
+        }
+    }
+}
+
+impl<I, O> Drop for Respondent<I, O> {
+    fn drop(&mut self) {
+        self.supervisor.kill(&mut self.process);
+    }
+}
+
+fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: the array has room for the two descriptors.
+    if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((raise(ends[0]), raise(ends[1])))
+}
+
+fn readable(fd: RawFd, milliseconds: i32) -> bool {
+    let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(milliseconds) * 1_000_000 };
+    // SAFETY: one descriptor and a time, both valid for the call.
+    unsafe { libc::ppoll(&raw mut polled, 1, &raw const time, std::ptr::null()) > 0 }
+}
+
+fn send(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
+    let mut framed = Vec::with_capacity(bytes.len() + 8);
+    framed.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    framed.extend_from_slice(bytes);
+    write_all(fd, &framed)
+}
+
+fn receive(fd: RawFd) -> io::Result<Vec<u8>> {
+    let mut length = [0; 8];
+    read_exact(fd, &mut length)?;
+    let length = u64::from_le_bytes(length) as usize;
+    if length > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length];
+    read_exact(fd, &mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,289 @@
+//! The supervisor's own duties: wait for workers, notice the deadline and the grader's death,
+//! leave no process behind.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use super::process::{Process, raw};
+use crate::deadline::Deadline;
+use crate::event::Event;
+use crate::panics;
+use crate::shared;
+use crate::stop::Stop;
+use crate::{Options, observe};
+
+/// How long the supervisor sleeps at most before it looks at the clock again.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long clean-up may take before what resists is given up on.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+
+pub(super) struct Supervisor {
+    events: Option<OwnedFd>,
+    deadline: RefCell<Deadline>,
+    /// Workers that are still alive on purpose.
+    known: RefCell<Vec<i32>>,
+    pub(super) options: Cell<Options>,
+}
+
+/// Why a wait ended.
+pub(super) enum Waited {
+    /// Every process has ended.
+    All,
+    /// A process died without finishing; the others were killed.
+    Died(usize),
+    /// The caller's condition became true first.
+    Early,
+}
+
+impl Supervisor {
+    pub(super) fn new(events: Option<OwnedFd>, limit: Duration) -> Supervisor {
+        // SAFETY: a plain system call; orphans of the workers become our children.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+        Supervisor {
+            events,
+            deadline: RefCell::new(Deadline::new(limit)),
+            known: RefCell::default(),
+            options: Cell::default(),
+        }
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.deadline.borrow().limit()
+    }
+
+    /// The deadline that holds now: the check's own, or a shorter one from the options.
+    pub(super) fn clock(&self) -> Deadline {
+        match self.options.get().deadline {
+            Some(limit) => Deadline::new(limit),
+            None => self.deadline.borrow().clone(),
+        }
+    }
+
+    pub(super) fn events_fd(&self) -> Option<RawFd> {
+        raw(self.events.as_ref())
+    }
+
+    /// Sends one event; without a grader, prints it.
+    #[expect(clippy::print_stderr, reason = "a check run by hand has nobody else to tell")]
+    pub(super) fn send(&self, event: &Event) {
+        let Some(events) = &self.events else {
+            eprintln!("{event:?}");
+            return;
+        };
+        let frame = event.encode();
+        // SAFETY: the buffer is valid for its length; MSG_NOSIGNAL turns a closed peer into an error.
+        unsafe { libc::send(events.as_raw_fd(), frame.as_ptr().cast(), frame.len(), libc::MSG_NOSIGNAL) };
+    }
+
+    pub(super) fn know(&self, pid: i32) {
+        self.known.borrow_mut().push(pid);
+    }
+
+    pub(super) fn forget(&self, pid: i32) {
+        self.known.borrow_mut().retain(|&known| known != pid);
+    }
+
+    /// Waits until all have ended, one has died, or `early` says so.
+    pub(super) fn wait(
+        &self,
+        clock: &mut Deadline,
+        processes: &mut [Process],
+        mut early: impl FnMut() -> bool,
+    ) -> Result<Waited, Stop> {
+        loop {
+            let mut ended = true;
+            for process in processes.iter_mut() {
+                ended &= process.reap();
+            }
+            if let Some(dead) = processes.iter().position(Process::died) {
+                self.kill(processes);
+                return Ok(Waited::Died(dead));
+            }
+            if ended {
+                return Ok(Waited::All);
+            }
+            if early() {
+                return Ok(Waited::Early);
+            }
+            let alive: Vec<&Process> = processes.iter().filter(|process| process.exit.is_none()).collect();
+            self.look_at_the_clock(clock, &alive)?;
+            let pidfds: Vec<RawFd> = alive.iter().filter_map(|process| raw(process.pidfd.as_ref())).collect();
+            let nap = if pidfds.len() < alive.len() { LOOK / 20 } else { LOOK };
+            self.sleep(&pidfds, nap)?;
+        }
+    }
+
+    /// Waits until the condition is true.
+    pub(super) fn wait_until(
+        &self,
+        what: &str,
+        mut condition: impl FnMut() -> bool,
+    ) -> Result<(), Stop> {
+        let mut clock = self.clock();
+        let start = Instant::now();
+        while !condition() {
+            if let Some(todo) = panics::first_todo() {
+                return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
+            }
+            let pids = self.known.borrow().clone();
+            if clock.is_over(&pids) {
+                let report = observe::hang_report(&pids, &shared::labels());
+                self.sweep();
+                return Err(Stop::TimedOut(format!(
+                    "waited {:.1} s until {what}, in vain\n{report}",
+                    start.elapsed().as_secs_f64()
+                )));
+            }
+            self.sleep(&[], Duration::from_micros(100))?;
+        }
+        Ok(())
+    }
+
+    fn look_at_the_clock(&self, clock: &mut Deadline, alive: &[&Process]) -> Result<(), Stop> {
+        let pids: Vec<i32> = alive.iter().map(|process| process.pid).collect();
+        if !clock.is_over(&pids) {
+            return Ok(());
+        }
+        let report = observe::hang_report(&pids, &shared::labels());
+        let what = alive.first().map_or("the check", |process| process.what.as_str());
+        let limit = clock.limit().as_secs_f64();
+        self.sweep();
+        if let Some(todo) = panics::first_todo() {
+            return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
+        }
+        Err(Stop::TimedOut(format!("{what} did not finish within {limit:.1} s\n{report}")))
+    }
+
+    /// Sleeps until a descriptor is readable or the time is over; notices that the grader is gone.
+    pub(super) fn sleep(&self, readable: &[RawFd], longest: Duration) -> Result<(), Stop> {
+        let wanted = |fd, events| libc::pollfd { fd, events, revents: 0 };
+        let mut polled: Vec<libc::pollfd> = readable.iter().map(|&fd| wanted(fd, libc::POLLIN)).collect();
+        polled.extend(self.events_fd().map(|fd| wanted(fd, 0)));
+        let longest =
+            libc::timespec { tv_sec: longest.as_secs() as i64, tv_nsec: longest.subsec_nanos().into() };
+        // SAFETY: the array and the time are valid for the call; the mask stays as it is.
+        let ready = unsafe {
+            libc::ppoll(
+                polled.as_mut_ptr(),
+                polled.len() as libc::nfds_t,
+                &raw const longest,
+                std::ptr::null(),
+            )
+        };
+        let gone = self.events.is_some()
+            && ready > 0
+            && polled.last().is_some_and(|events| events.revents & (libc::POLLHUP | libc::POLLERR) != 0);
+        if gone {
+            self.sweep();
+            return Err(Stop::Abandoned);
+        }
+        Ok(())
+    }
+
+    /// Kills the processes and everything below them, and reaps them.
+    pub(super) fn kill(&self, processes: &mut [Process]) {
+        for process in processes.iter_mut().filter(|process| process.exit.is_none()) {
+            for pid in observe::descendants_of(process.pid).into_iter().chain([process.pid]) {
+                kill_one(pid);
+            }
+        }
+        let start = Instant::now();
+        while !processes.iter_mut().fold(true, |all, process| all & process.reap())
+            && start.elapsed() < CLEAN_UP
+        {
+            let pidfds: Vec<RawFd> =
+                processes.iter().filter_map(|process| raw(process.pidfd.as_ref())).collect();
+            let _ = self.sleep(&pidfds, LOOK);
+        }
+        processes.iter().for_each(|process| self.forget(process.pid));
+    }
+
+    /// Our children that no check knows: orphans of workers. Reaps the ended ones, returns the others.
+    pub(super) fn orphans(&self) -> Vec<i32> {
+        let known = self.known.borrow();
+        let strangers = observe::children_of(std::process::id().cast_signed());
+        strangers.into_iter().filter(|pid| !known.contains(pid)).filter(|&pid| !reap_one(pid)).collect()
+    }
+
+    /// Kills and reaps every process below this one. Returns those that were still running.
+    pub(super) fn sweep(&self) -> Vec<i32> {
+        let me = std::process::id().cast_signed();
+        let mut found = Vec::new();
+        let start = Instant::now();
+        loop {
+            let left = observe::descendants_of(me);
+            if left.is_empty() || start.elapsed() > CLEAN_UP {
+                break;
+            }
+            for pid in left {
+                if observe::state_of(pid) != Some('Z') {
+                    kill_one(pid);
+                    if !found.contains(&pid) {
+                        found.push(pid);
+                    }
+                }
+            }
+            while reap_one(-1) {}
+            std::thread::yield_now();
+        }
+        let known = self.known.take();
+        found.retain(|pid| !known.contains(pid));
+        found
+    }
+}
+
+fn kill_one(pid: i32) {
+    // SAFETY: sends a signal to a process below us, which cannot be reused before we reap it or its parent does.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Reaps a child if it has ended; -1 means any.
+fn reap_one(pid: i32) -> bool {
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) > 0 }
+}
+
+/// Reads exactly `bytes.len()` bytes; an error at the end of the stream.
+pub(super) fn read_exact(fd: RawFd, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is valid for its length. The raw call is not interposed.
+        let count = unsafe { libc::syscall(libc::SYS_read, fd, bytes.as_mut_ptr(), bytes.len()) };
+        match count {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            1.. => bytes = &mut bytes[count as usize..],
+            _ => retry_interrupted()?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes all bytes.
+pub(super) fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is valid for its length; MSG_NOSIGNAL turns a closed peer into an error.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_sendto,
+                fd,
+                bytes.as_ptr(),
+                bytes.len(),
+                libc::MSG_NOSIGNAL,
+                0usize,
+                0usize,
+            )
+        };
+        match count {
+            0.. => bytes = &bytes[count as usize..],
+            _ => retry_interrupted()?,
+        }
+    }
+    Ok(())
+}
+
+fn retry_interrupted() -> io::Result<()> {
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}
