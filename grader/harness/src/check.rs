@@ -166,11 +166,7 @@ impl Check {
     ///
     /// # Errors
     /// As [`Check::workers`].
-    pub fn stress(
-        &self,
-        stress: Stress<'_>,
-        closure: impl Fn(&Worker<'_>),
-    ) -> Result<Option<String>, Stop> {
+    pub fn stress(&self, stress: Stress<'_>, closure: impl Fn(&Worker<'_>)) -> Result<Option<String>, Stop> {
         self.group(stress.workers, stress.what, Some(self.scaled(stress.budget)), closure)
     }
 

@@ -64,8 +64,7 @@ impl Process {
             running: AtomicU32::new(0),
             descriptors: Text::new(),
         });
-        let answer =
-            memory_file().map_err(|error| Stop::inconclusive(format!("no memory file: {error}")))?;
+        let answer = memory_file().map_err(|error| Stop::inconclusive(format!("no memory file: {error}")))?;
         // What is still buffered here would be written a second time by the worker.
         let _ = io::stdout().flush();
         // SAFETY: the supervisor is single-threaded, so the child may run any code after fork.
@@ -252,7 +251,12 @@ fn children() -> (u32, u32) {
 /// The open descriptors, or none where `/proc` cannot be read.
 fn descriptors() -> Vec<RawFd> {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let mut numbers: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The directory being listed was open only while it was being listed.
+    // SAFETY: asks for the flags of a descriptor number.
+    numbers.retain(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0);
+    numbers
 }
 
 fn opened_since(before: &[RawFd]) -> String {
@@ -261,9 +265,7 @@ fn opened_since(before: &[RawFd]) -> String {
         .filter(|fd| !before.contains(fd))
         .filter_map(|fd| {
             let target = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
-            // The directory being listed is open only while it is being listed.
-            let target = target.to_string_lossy().into_owned();
-            (!target.starts_with("/proc/")).then(|| format!("{fd} ({target})"))
+            Some(format!("{fd} ({})", target.display()))
         })
         .collect();
     opened.join(", ")

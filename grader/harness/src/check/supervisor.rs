@@ -117,11 +117,7 @@ impl Supervisor {
     }
 
     /// Waits until the condition is true.
-    pub(super) fn wait_until(
-        &self,
-        what: &str,
-        mut condition: impl FnMut() -> bool,
-    ) -> Result<(), Stop> {
+    pub(super) fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Result<(), Stop> {
         let mut clock = self.clock();
         let start = Instant::now();
         while !condition() {
