@@ -1,0 +1,151 @@
+//! Processes and their relations, from `/proc/PID/stat` (proc_pid_stat(5)).
+
+use std::fs;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// The fields of `/proc/PID/stat` that are used here.
+struct Stat {
+    name: String,
+    state: char,
+    parent: i32,
+    session: i32,
+    tty: i32,
+}
+
+/// Processes whose parent is `pid`, zombies included, in ascending order. Empty if `pid` does not exist.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let mut children: Vec<i32> =
+        parents().into_iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child).collect();
+    children.sort_unstable();
+    children
+}
+
+/// Children, their children and so on, parents before their children. A process whose parent has died is no longer
+/// a descendant (unless the heir, init or a subreaper, is one).
+pub fn descendants_of(pid: i32) -> Vec<i32> {
+    let parents = parents();
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        next += 1;
+        let mut children: Vec<i32> = parents
+            .iter()
+            .filter(|(child, its_parent)| *its_parent == parent && !family.contains(child))
+            .map(|(child, _)| *child)
+            .collect();
+        children.sort_unstable();
+        family.extend(children);
+    }
+    family.split_off(1)
+}
+
+/// The state letter of proc(5): `R` running, `S` sleeping, `D` uninterruptible, `T` stopped, `t` traced, `Z` zombie.
+/// `None` if there is no such process. For a process with threads this is the main thread's state.
+pub fn state_of(pid: i32) -> Option<char> {
+    stat(&format!("/proc/{pid}/stat")).map(|stat| stat.state)
+}
+
+/// As [`state_of`], for one thread.
+pub fn thread_state_of(pid: i32, tid: i32) -> Option<char> {
+    stat(&format!("/proc/{pid}/task/{tid}/stat")).map(|stat| stat.state)
+}
+
+/// Children of `pid` that have ended and were not waited for.
+pub fn zombies_of(pid: i32) -> Vec<i32> {
+    children_of(pid).into_iter().filter(|child| state_of(*child) == Some('Z')).collect()
+}
+
+/// Thread ids of `pid`, ascending. Empty if there is no such process.
+pub fn threads_of(pid: i32) -> Vec<i32> {
+    numbers_in(&format!("/proc/{pid}/task"))
+}
+
+/// The parent's pid, `None` if there is no such process.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    stat(&format!("/proc/{pid}/stat")).map(|stat| stat.parent)
+}
+
+/// The session id, `None` if there is no such process.
+pub fn session_of(pid: i32) -> Option<i32> {
+    stat(&format!("/proc/{pid}/stat")).map(|stat| stat.session)
+}
+
+/// The device number of the controlling terminal, 0 if it has none; `None` if there is no such process.
+pub fn tty_of(pid: i32) -> Option<i32> {
+    stat(&format!("/proc/{pid}/stat")).map(|stat| stat.tty)
+}
+
+/// The name of the program, at most 15 bytes; `None` if there is no such process.
+pub fn name_of(pid: i32) -> Option<String> {
+    stat(&format!("/proc/{pid}/stat")).map(|stat| stat.name)
+}
+
+/// Processor time used by all threads of `pid` so far, to the nanosecond; `None` if there is no such process.
+pub fn cpu_time_of(pid: i32) -> Option<Duration> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: `clock` is valid for writing.
+    if unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) } != 0 {
+        return None;
+    }
+    time_on(clock)
+}
+
+/// Processor time used by one thread.
+pub(super) fn thread_cpu_time_of(tid: i32) -> Option<Duration> {
+    // The thread clock of the kernel's posix-cpu-timers: the inverted id, "per thread" (4) and "scheduler time" (2).
+    time_on((!tid << 3) | 4 | 2)
+}
+
+fn time_on(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: `time` is valid for writing one timespec.
+    if unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: clock_gettime returned 0, so it wrote the time.
+    let time = unsafe { time.assume_init() };
+    Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// Each process and its parent.
+fn parents() -> Vec<(i32, i32)> {
+    numbers_in("/proc").into_iter().filter_map(|pid| Some((pid, parent_of(pid)?))).collect()
+}
+
+/// The entries of a directory that are numbers, ascending.
+pub(super) fn numbers_in(directory: &str) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut numbers: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn stat(path: &str) -> Option<Stat> {
+    parse(&String::from_utf8_lossy(&fs::read(path).ok()?))
+}
+
+/// The name is in parentheses and may itself contain spaces and parentheses.
+fn parse(line: &str) -> Option<Stat> {
+    let (start, end) = (line.find('(')?, line.rfind(')')?);
+    let mut fields = line.get(end + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let mut number = || fields.next()?.parse::<i32>().ok();
+    let (parent, _group, session, tty) = (number()?, number()?, number()?, number()?);
+    Some(Stat { name: line.get(start + 1..end)?.to_owned(), state, parent, session, tty })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_may_contain_spaces_and_parentheses() {
+        let stat = parse("12 (a) b (c) S 7 8 9 1025 -1 0").expect("a stat line");
+        assert_eq!(
+            (stat.name.as_str(), stat.state, stat.parent, stat.session, stat.tty),
+            ("a) b (c", 'S', 7, 9, 1025)
+        );
+    }
+}

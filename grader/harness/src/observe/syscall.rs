@@ -1,0 +1,94 @@
+//! The system call a thread is blocked in, from `/proc/PID/task/TID/syscall`.
+
+use std::fs;
+
+/// A system call in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscall {
+    /// Its number, as in `libc::SYS_read`.
+    pub number: i64,
+    /// Its name; `"unknown"` for calls this course has no use for.
+    pub name: &'static str,
+    /// The six argument registers; those the call does not use hold leftovers.
+    pub arguments: [u64; 6],
+}
+
+/// The system call in which thread `tid` of process `pid` is blocked. `None` if it runs in user space, has ended, or
+/// may not be looked at.
+pub fn blocked_in(pid: i32, tid: i32) -> Option<Syscall> {
+    match activity(pid, tid) {
+        Activity::Blocked(syscall) => Some(syscall),
+        Activity::Running | Activity::Unreadable => None,
+    }
+}
+
+/// The kernel function in which `pid` sleeps, for example `futex_wait_queue`; empty or `"0"` if it runs or the kernel
+/// does not say.
+pub fn wchan_of(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default()
+}
+
+/// What the kernel says a thread is doing.
+pub(super) enum Activity {
+    Blocked(Syscall),
+    /// Running, ready to run, or stopped outside a system call.
+    Running,
+    /// It has ended, or we may not look.
+    Unreadable,
+}
+
+pub(super) fn activity(pid: i32, tid: i32) -> Activity {
+    match fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) {
+        Err(_) => Activity::Unreadable,
+        Ok(line) => parse(&line).map_or(Activity::Running, Activity::Blocked),
+    }
+}
+
+/// "running", "-1 sp pc" (blocked, but not in a system call) or "number six-arguments sp pc".
+fn parse(line: &str) -> Option<Syscall> {
+    let mut fields = line.split_ascii_whitespace();
+    let number: i64 = fields.next()?.parse().ok()?;
+    if number < 0 {
+        return None;
+    }
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = u64::from_str_radix(fields.next()?.trim_start_matches("0x"), 16).ok()?;
+    }
+    Some(Syscall { number, name: name(number), arguments })
+}
+
+/// Calls that can block, and those that a student's program is likely to be seen in.
+fn name(number: i64) -> &'static str {
+    macro_rules! names {
+        ($($constant:ident $name:literal)*) => {
+            match number {
+                $(libc::$constant => $name,)*
+                _ => "unknown",
+            }
+        };
+    }
+    names! {
+        SYS_read "read"  SYS_write "write"  SYS_readv "readv"  SYS_writev "writev"
+        SYS_pread64 "pread"  SYS_pwrite64 "pwrite"  SYS_preadv "preadv"  SYS_pwritev "pwritev"
+        SYS_open "open"  SYS_openat "openat"  SYS_close "close"  SYS_splice "splice"  SYS_tee "tee"
+        SYS_vmsplice "vmsplice"  SYS_sendfile "sendfile"  SYS_copy_file_range "copy_file_range"
+        SYS_fsync "fsync"  SYS_fdatasync "fdatasync"  SYS_msync "msync"
+        SYS_poll "poll"  SYS_ppoll "ppoll"  SYS_select "select"  SYS_pselect6 "pselect"
+        SYS_epoll_wait "epoll_wait"  SYS_epoll_pwait "epoll_pwait"  SYS_epoll_pwait2 "epoll_pwait2"
+        SYS_wait4 "wait4"  SYS_waitid "waitid"  SYS_futex "futex"  SYS_futex_waitv "futex_waitv"
+        SYS_nanosleep "nanosleep"  SYS_clock_nanosleep "clock_nanosleep"  SYS_restart_syscall "restart_syscall"
+        SYS_pause "pause"  SYS_rt_sigsuspend "sigsuspend"  SYS_rt_sigtimedwait "sigtimedwait"
+        SYS_semop "semop"  SYS_semtimedop "semtimedop"  SYS_msgsnd "msgsnd"  SYS_msgrcv "msgrcv"
+        SYS_mq_timedsend "mq_send"  SYS_mq_timedreceive "mq_receive"
+        SYS_flock "flock"  SYS_fcntl "fcntl"  SYS_ioctl "ioctl"
+        SYS_accept "accept"  SYS_accept4 "accept4"  SYS_connect "connect"
+        SYS_recvfrom "recvfrom"  SYS_recvmsg "recvmsg"  SYS_recvmmsg "recvmmsg"
+        SYS_sendto "sendto"  SYS_sendmsg "sendmsg"  SYS_sendmmsg "sendmmsg"
+        SYS_clone "clone"  SYS_clone3 "clone3"  SYS_fork "fork"  SYS_vfork "vfork"  SYS_execve "execve"
+        SYS_exit "exit"  SYS_exit_group "exit_group"  SYS_kill "kill"  SYS_tgkill "tgkill"
+        SYS_mmap "mmap"  SYS_munmap "munmap"  SYS_mprotect "mprotect"  SYS_brk "brk"
+        SYS_sched_yield "sched_yield"  SYS_getpid "getpid"  SYS_gettid "gettid"
+        SYS_ptrace "ptrace"  SYS_membarrier "membarrier"  SYS_io_uring_enter "io_uring_enter"
+    }
+}
