@@ -63,7 +63,9 @@ impl Arguments {
                 "--events" => arguments.events = Some(value.parse().ok()?),
                 "--seed" => arguments.seed = value.parse().ok()?,
                 "--deadline-ms" => arguments.deadline = Duration::from_millis(value.parse().ok()?),
-                "--slowness" => arguments.slowness = value.parse().ok().filter(|slowness| *slowness >= 1.0)?,
+                "--slowness" => {
+                    arguments.slowness = value.parse().ok().filter(|slowness| *slowness >= 1.0)?
+                }
                 _ => return None,
             }
         }

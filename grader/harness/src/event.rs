@@ -304,13 +304,9 @@ mod tests {
 
     #[test]
     fn every_truncation_is_an_error() {
-        let frame = Event::Failed {
-            expected: "a".into(),
-            observed: "b".into(),
-            look: "c".into(),
-            place: place(),
-        }
-        .encode();
+        let frame =
+            Event::Failed { expected: "a".into(), observed: "b".into(), look: "c".into(), place: place() }
+                .encode();
         for length in 0..frame.len() {
             assert!(Event::decode(&frame[..length]).is_err(), "{length} bytes were accepted");
         }

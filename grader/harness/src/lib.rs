@@ -21,9 +21,9 @@
 
 mod check;
 mod deadline;
+mod entry;
 pub mod event;
 pub mod faults;
-mod entry;
 pub mod observe;
 mod panics;
 mod rng;

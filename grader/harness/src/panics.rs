@@ -72,9 +72,9 @@ fn message_of(info: &PanicHookInfo<'_>) -> String {
 
 fn record(info: &PanicHookInfo<'_>, message: &str, todo: bool) {
     let Some(log) = LOG.get() else { return };
-    let free = log.iter().find(|entry| {
-        entry.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    });
+    let free = log
+        .iter()
+        .find(|entry| entry.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok());
     let Some(entry) = free else { return };
     entry.pid.store(std::process::id(), Ordering::Relaxed);
     entry.todo.store(todo.into(), Ordering::Relaxed);

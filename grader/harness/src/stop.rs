@@ -47,11 +47,7 @@ pub enum Stop {
 
 impl Stop {
     /// The property does not hold: what was expected, what was observed, where to look.
-    pub fn failed(
-        expected: impl Into<String>,
-        observed: impl Into<String>,
-        look: impl Into<String>,
-    ) -> Stop {
+    pub fn failed(expected: impl Into<String>, observed: impl Into<String>, look: impl Into<String>) -> Stop {
         Stop::Failed(Failure { expected: expected.into(), observed: observed.into(), look: look.into() })
     }
 
