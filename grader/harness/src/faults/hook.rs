@@ -414,6 +414,7 @@ pub unsafe fn msgrcv(id: c_int, message: *mut c_void, length: size_t, kind: c_lo
 
 /// The buffers of a vectored transfer.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "on the stack: a hook must not allocate")]
 enum Parts {
     Whole(*const iovec),
     Cut([iovec; Parts::LONGEST]),
