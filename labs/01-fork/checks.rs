@@ -138,6 +138,11 @@ fn spin_until(mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Whether there is no such process, or it only waits to be reaped.
+fn has_ended(pid: i32) -> bool {
+    matches!(observe::state_of(pid), None | Some('Z' | 'X'))
+}
+
 /// Children of this process, living and ended.
 fn children() -> usize {
     observe::children_of(me()).len()
@@ -492,7 +497,7 @@ fn order_is_not_that_of_completion(check: &mut Check) -> Outcome {
                     } else {
                         // The first worker goes on when the second process has ended, its result delivered.
                         spin_until(|| second.load(SeqCst) != 0);
-                        spin_until(|| matches!(observe::state_of(second.load(SeqCst)), None | Some('Z')));
+                        spin_until(|| has_ended(second.load(SeqCst)));
                     }
                     bytes_of(*item, 500)
                 })
@@ -1188,7 +1193,7 @@ fn with_daemon<T: Wire>(check: &mut Check, look: impl FnOnce(i32) -> T) -> Resul
         // SAFETY: the caller's copy; nothing uses it again. This lets the daemon end.
         unsafe { libc::close(end) };
         if seen.is_some() {
-            spin_until(|| matches!(observe::state_of(pid), None | Some('Z')));
+            spin_until(|| has_ended(pid));
         }
         Ok::<_, String>((terminal, caller, pid, seen))
     })?;
@@ -1269,24 +1274,34 @@ fn the_daemon_outlives_its_caller(check: &mut Check) -> Outcome {
     let done = Shared::new(AtomicU32::new(0));
     let started = ask(check, "`daemonize`", "`daemonize`, after which the caller ends", |home| {
         acquire_terminal();
-        text(home.call(|| {
+        let pid = home.call(|| {
             daemonize(|| {
                 // SAFETY: the daemon's own copy of the write end, which nothing here uses again.
                 unsafe { libc::close(end) };
                 wait_at(&gate);
                 done.store(1, SeqCst);
             })
-        }))
+        });
+        text(pid.map(|pid| (pid, has_ended(pid))))
     })?;
     // SAFETY: the supervisor's copy, the last one: the daemon's read ends.
     unsafe { libc::close(end) };
-    let pid = started.map_err(|error| {
+    let (pid, ended) = started.map_err(|error| {
         Stop::failed("`Ok` with the daemon's pid", format!("the error \"{error}\""), "`daemonize`")
     })?;
-    check.wait_until("the daemon has finished its work or is gone", || {
-        done.load(SeqCst) == 1 || matches!(observe::state_of(pid), None | Some('Z'))
-    })?;
-    ensure!(done.load(SeqCst) == 1, expected: "the daemon, process {pid}, finishes `f` after its caller has ended", observed: "it ended before `f` was through", look: "`setsid` in `daemonize`: the end of a session's leader hangs up its terminal (SIGHUP)");
+    ensure!(
+        !ended,
+        expected: "process {pid}, whose number `daemonize` returned, is running: its `f` has not returned yet",
+        observed: "it has ended, or never was",
+        look: "`daemonize`: it returns the pid of the daemon, not of the process in between"
+    );
+    check.wait_until("the daemon has ended", || has_ended(pid))?;
+    ensure!(
+        done.load(SeqCst) == 1,
+        expected: "the daemon, process {pid}, finishes `f` after its caller has ended",
+        observed: "it ended before `f` was through",
+        look: "`setsid` in `daemonize`: the end of a session's leader hangs up its terminal (SIGHUP)"
+    );
     Ok(())
 }
 
