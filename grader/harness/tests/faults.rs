@@ -15,12 +15,8 @@ harness::interpose!();
 fn pipe() -> (File, File) {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for two descriptors.
-    assert_eq!(
-        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
-        0,
-        "{}",
-        io::Error::last_os_error()
-    );
+    let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
     // SAFETY: pipe2 succeeded, so these descriptors are open and belong to nobody else.
     ends.map(|fd| File::from(unsafe { OwnedFd::from_raw_fd(fd) })).into()
 }
