@@ -132,6 +132,7 @@ impl Said {
 
 #[derive(Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
+#[expect(clippy::enum_variant_names, reason = "these are cargo's words")]
 enum Message {
     CompilerArtifact {
         manifest_path: PathBuf,

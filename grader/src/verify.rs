@@ -23,8 +23,8 @@ use crate::verdict::Verdict;
 pub struct Findings {
     /// One sentence for each thing that is wrong.
     wrong: Vec<String>,
-    /// Lab, subject, detection or pass rate.
-    rows: Vec<[String; 4]>,
+    /// Lab, subject, check, and how often it came out as it should, in that order.
+    rows: Vec<Row>,
 }
 
 impl Findings {
@@ -36,9 +36,15 @@ impl Findings {
     /// A table of everything that ran, and the sentences.
     pub fn render(&self) -> String {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::NOTHING);
         table.set_header(["lab", "subject", "check", "as it should be"]);
-        table.add_rows(&self.rows);
+        table.add_rows(self.rows.iter().map(|row| {
+            let rate = match &row.rate {
+                Rate::Right(right, all) => format!("{right}/{all}"),
+                Rate::WaitsFor(kind) => format!("waits for {kind}"),
+            };
+            [row.lab.clone(), row.subject.clone(), row.check.clone(), rate]
+        }));
         let wrong = self.wrong.join("\n  ✗ ");
         match self.wrong.len() {
             0 => format!("{table}\n\nthe course is consistent\n"),
@@ -47,6 +53,23 @@ impl Findings {
             }
         }
     }
+}
+
+/// A line of the table.
+#[derive(Debug)]
+struct Row {
+    lab: String,
+    subject: String,
+    check: String,
+    rate: Rate,
+}
+
+#[derive(Debug)]
+enum Rate {
+    /// So many of so many runs came out as they should.
+    Right(usize, usize),
+    /// Nothing ran: this kind of evidence is missing.
+    WaitsFor(String),
 }
 
 /// Verifies the named labs, or all; each check runs `runs` times.
@@ -165,7 +188,31 @@ impl Findings {
                 if group.len() == 1 { String::new() } else { format!(" {wrong} of {} times", group.len()) };
             self.wrong.push(format!("{lab}: `{check}` on the {subject} {should}, but was{times} {said}"));
         }
-        self.rows.push([lab.clone(), subject, check.clone(), format!("{right}/{}", group.len())]);
+        self.count(
+            lab,
+            subject,
+            check,
+            matches!(planned.expectation, Expectation::Caught(_)),
+            (right, group.len()),
+        );
+    }
+}
+
+impl Findings {
+    /// A line for each check of a mutant; one line for all checks of any other subject.
+    fn count(&mut self, lab: &str, subject: String, check: &str, apart: bool, (right, all): (usize, usize)) {
+        match self.rows.last_mut() {
+            Some(Row { lab: last_lab, subject: last, rate: Rate::Right(sum_right, sum), .. })
+                if !apart && last_lab == lab && *last == subject =>
+            {
+                *sum_right += right;
+                *sum += all;
+            }
+            _ => {
+                let check = if apart { check } else { "all" }.to_owned();
+                self.rows.push(Row { lab: lab.to_owned(), subject, check, rate: Rate::Right(right, all) });
+            }
+        }
     }
 }
 
@@ -207,12 +254,12 @@ fn plan_lab<'a>(course: &Course, lab: &'a Lab, findings: &mut Findings) -> Resul
     for mutant in &mutants {
         let checks = named_checks(lab, mutant, &mut names, findings);
         if let Some(kind) = &mutant.waits_for {
-            findings.rows.push([
-                lab.name.clone(),
-                format!("mutant {}", mutant.name),
-                mutant.caught_by.join(", "),
-                format!("waits for {kind}"),
-            ]);
+            findings.rows.push(Row {
+                lab: lab.name.clone(),
+                subject: format!("mutant {}", mutant.name),
+                check: mutant.caught_by.join(", "),
+                rate: Rate::WaitsFor(kind.clone()),
+            });
         } else {
             let subject = Subject::Mutant(mutant.name.clone());
             add(&subject, Expectation::Caught(mutant.name.clone()), checks, findings)?;
