@@ -146,17 +146,24 @@ pub struct Limit {
     pub visible: Option<usize>,
     /// When it is back where it was, with the same registers, and nothing has changed since.
     pub spinning: bool,
+    /// After an instruction that has changed the watched memory.
+    pub until_change: bool,
 }
 
 impl Limit {
     /// This many instructions.
     pub fn steps(steps: usize) -> Limit {
-        Limit { steps, visible: None, spinning: false }
+        Limit { steps, visible: None, spinning: false, until_change: false }
+    }
+
+    /// Before the next visible instruction after `visible` of them; 2,000 instructions at most.
+    pub fn visible(visible: usize) -> Limit {
+        Limit { visible: Some(visible), ..Limit::steps(2000) }
     }
 
     /// Until it plainly waits for somebody else: it repeats itself, or 400 instructions have passed.
     pub fn until_it_waits() -> Limit {
-        Limit { steps: 400, visible: None, spinning: true }
+        Limit { spinning: true, ..Limit::steps(400) }
     }
 }
 
@@ -203,6 +210,7 @@ impl<'c> Stepper<'c> {
             }
             mark(0, 0);
             body();
+            mark(u64::MAX, 0);
             0
         })?;
         let pid = student.pid();
@@ -283,7 +291,7 @@ impl<'c> Stepper<'c> {
             if limit.spinning {
                 let times = seen.entry(state(&registers)).or_default();
                 *times += 1;
-                if *times > 2 {
+                if *times > 1 {
                     return Ok(Reached::Spinning);
                 }
             }
@@ -302,6 +310,9 @@ impl<'c> Stepper<'c> {
                 return Ok(Reached::Mark(mark));
             }
             each(&Step { instruction, changed });
+            if changed && limit.until_change {
+                return Ok(Reached::Limit);
+            }
         }
         Ok(Reached::Limit)
     }
@@ -394,6 +405,31 @@ impl<'c> Stepper<'c> {
             )),
         }
     }
+}
+
+/// The first instruction of `call` that changes the watched memory, run in a worker; `None` if none does.
+///
+/// # Errors
+/// `Inconclusive` where tracing is not allowed; otherwise as [`Check::ask`].
+pub fn first_change(
+    check: &Check,
+    what: &str,
+    watch: Watch,
+    call: impl Fn(),
+) -> Result<Option<Instruction>, Stop> {
+    let before = watch.bytes();
+    // At full speed first, in a worker of its own: a `todo!()` or a hang shows here.
+    check.ask(what, &call)?;
+    watch.restore(&before);
+    let mut worker = Stepper::start(check, what, watch, &call)?;
+    let mut found = None;
+    let limit = Limit { until_change: true, ..Limit::steps(20_000) };
+    worker.step(limit, |step| {
+        if step.changed {
+            found = Some(step.instruction.clone());
+        }
+    })?;
+    Ok(found)
 }
 
 /// The registers that decide what comes next, without the kernel's notes.

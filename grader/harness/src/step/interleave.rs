@@ -212,6 +212,14 @@ impl Stage<'_, '_> {
                 enter,
             ));
         }
+        if !self.section.waits {
+            // A refused attempt must leave no trace: a second one is refused as well.
+            self.actors[1].run()?;
+            self.actors[1].enter()?;
+            let enter = self.section.enter_name;
+            let story = format!("process A held the lock; {enter} in process B said no, and the next time yes");
+            self.exclusive(&story, None)?;
+        }
         self.finish(None)
     }
 
@@ -219,13 +227,13 @@ impl Stage<'_, '_> {
     /// before its visible instruction `second`), then A goes on, then B. True when A was through before.
     fn while_entering(&mut self, first: usize, second: Option<usize>) -> Result<bool, Stop> {
         self.reset()?;
-        let whole = self.actors[0].step(Limit { steps: 2000, visible: Some(first), spinning: true })?;
+        let whole = self.actors[0].step(Limit { spinning: true, ..Limit::visible(first) })?;
         let through = matches!(whole, Reached::Mark(_) | Reached::Spinning);
         let place = if through { None } else { Some(self.actors[0].stepper.next()?) };
         match second {
             None => self.actors[1].enter()?,
             Some(second) => {
-                self.actors[1].step(Limit { steps: 2000, visible: Some(second), spinning: true })?;
+                self.actors[1].step(Limit { spinning: true, ..Limit::visible(second) })?;
             }
         }
         self.actors[0].enter()?;
@@ -254,7 +262,7 @@ impl Stage<'_, '_> {
         if waiting {
             self.actors[1].enter()?;
         }
-        let whole = self.actors[0].step(Limit { steps: 2000, visible: Some(at), spinning: true })?;
+        let whole = self.actors[0].step(Limit { spinning: true, ..Limit::visible(at) })?;
         let through = matches!(whole, Reached::Mark(_) | Reached::Spinning);
         let place = if through { None } else { Some(self.actors[0].stepper.next()?) };
         self.actors[1].enter()?;
@@ -401,7 +409,7 @@ pub fn races<T: Sync>(
             finish(worker)?;
         }
         let [first, second] = &mut workers;
-        let stopped = first.step(Limit { steps: 2000, visible: Some(point), spinning: false }, |_| {})?;
+        let stopped = first.step(Limit::visible(point), |_| {})?;
         let place = if stopped == Reached::Limit { Some(first.next()?) } else { None };
         let interrupting = finish(second)?.value;
         let interrupted = match stopped {
