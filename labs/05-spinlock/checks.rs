@@ -71,11 +71,12 @@ fn swap_returns_the_old_value(check: &mut Check) -> Outcome {
 
 /// `compare_and_swap` swaps exactly when the word is as expected, and returns what was there in both cases.
 fn compare_and_swap_compares(check: &mut Check) -> Outcome {
-    let mut student = check.respondent("`compare_and_swap`", |(mut word, expected, new): (u32, u32, u32)| {
-        // SAFETY: a live, aligned local.
-        let old = unsafe { compare_and_swap(&raw mut word, expected, new) };
-        (old, word)
-    })?;
+    let mut student =
+        check.respondent("`compare_and_swap`", |(mut word, expected, new): (u32, u32, u32)| {
+            // SAFETY: a live, aligned local.
+            let old = unsafe { compare_and_swap(&raw mut word, expected, new) };
+            (old, word)
+        })?;
     for _ in 0..600 {
         let (word, new) = (operand(check.rng()), operand(check.rng()));
         let expected = if check.rng().chance(50) { word } else { operand(check.rng()) };
@@ -122,19 +123,20 @@ fn fetch_and_add_adds(check: &mut Check) -> Outcome {
 
 /// Each instruction changes its own four bytes and none beside them.
 fn atomics_touch_only_their_word(check: &mut Check) -> Outcome {
-    let mut student = check.respondent("the atomic instructions", |(operation, mut words): (u8, Vec<u32>)| {
-        let middle = words[1];
-        let address = &raw mut words[1];
-        // SAFETY: the middle one of three live, aligned words.
-        unsafe {
-            match operation {
-                0 => atomic_swap(address, 0x0123_4567),
-                1 => compare_and_swap(address, middle, 0x0123_4567),
-                _ => fetch_and_add(address, 0x89ab_cdef),
-            }
-        };
-        words
-    })?;
+    let mut student =
+        check.respondent("the atomic instructions", |(operation, mut words): (u8, Vec<u32>)| {
+            let middle = words[1];
+            let address = &raw mut words[1];
+            // SAFETY: the middle one of three live, aligned words.
+            unsafe {
+                match operation {
+                    0 => atomic_swap(address, 0x0123_4567),
+                    1 => compare_and_swap(address, middle, 0x0123_4567),
+                    _ => fetch_and_add(address, 0x89ab_cdef),
+                }
+            };
+            words
+        })?;
     for round in 0..120 {
         let before: Vec<u32> = (0..3).map(|_| operand(check.rng())).collect();
         let operation = (round % 3) as u8;
@@ -175,24 +177,32 @@ fn each_is_one_locked_instruction(check: &mut Check) -> Outcome {
         };
         check.instruction("changes-lock-word", change.address, &change.bytes);
         word.store(7, Ordering::Relaxed);
-        interleavings += step::races(check, &word, name, &|index| call(word.as_ptr(), index).into(), |race| {
-            let after = word.load(Ordering::Relaxed);
-            let [first, second] = race.results;
-            // Whoever came first got the 7; the other one got what the first had left.
-            let (swapped, added) = ([first, second, u64::from(after)], first != second);
-            let fine = match name {
-                "`atomic_swap`" => swapped == [7, 11, 12] || swapped == [12, 7, 11],
-                "`compare_and_swap`" => swapped == [7, 11, 11] || swapped == [12, 7, 12],
-                _ => added && after == 30 && first.min(second) == 7 && matches!(first.max(second), 18 | 19),
-            };
-            ensure!(
-                fine,
-                expected: "two calls of {name} on one word act as if one came after the other",
-                observed: "the word was 7; call A (operand 11) was stopped in the middle, call B (operand 12) ran, A went on: A returned {first}, B returned {second}, and the word was {after}",
-                look: "{name}: read and write must be one instruction",
-            );
-            Ok(())
-        })?;
+        interleavings += step::races(
+            check,
+            &word,
+            name,
+            &|index| call(word.as_ptr(), index).into(),
+            |race| {
+                let after = word.load(Ordering::Relaxed);
+                let [first, second] = race.results;
+                // Whoever came first got the 7; the other one got what the first had left.
+                let (swapped, added) = ([first, second, u64::from(after)], first != second);
+                let fine = match name {
+                    "`atomic_swap`" => swapped == [7, 11, 12] || swapped == [12, 7, 11],
+                    "`compare_and_swap`" => swapped == [7, 11, 11] || swapped == [12, 7, 12],
+                    _ => {
+                        added && after == 30 && first.min(second) == 7 && matches!(first.max(second), 18 | 19)
+                    }
+                };
+                ensure!(
+                    fine,
+                    expected: "two calls of {name} on one word act as if one came after the other",
+                    observed: "the word was 7; call A (operand 11) was stopped in the middle, call B (operand 12) ran, A went on: A returned {first}, B returned {second}, and the word was {after}",
+                    look: "{name}: read and write must be one instruction",
+                );
+                Ok(())
+            },
+        )?;
     }
     check.instruction("read-modify-write-is-locked:spinlock", 0, &[]);
     check.note(format!("{interleavings} interleavings of two calls"));
@@ -371,7 +381,8 @@ fn waiters_only_read(check: &mut Check) -> Outcome {
         look: "`TtasLock::lock`: `core::hint::spin_loop()` in the loop that reads",
     );
     check.ask("`TtasLock::unlock`", || lock.unlock())?;
-    let entered = matches!(waiter.step(Limit::steps(4000), |_| {})?, Reached::Mark(_)) || waiter.run(0.3)?.is_some();
+    let entered =
+        matches!(waiter.step(Limit::steps(4000), |_| {})?, Reached::Mark(_)) || waiter.run(0.3)?.is_some();
     ensure!(
         entered,
         expected: "a waiter gets in after `unlock`",
@@ -403,7 +414,14 @@ fn ttas_try_lock_never_waits(check: &mut Check) -> Outcome {
 /// Never two holders of the ticket lock.
 fn ticket_at_most_one_holder(check: &mut Check) -> Outcome {
     let lock = check.shared("`TicketLock::new`", TicketLock::new)?;
-    exclusive(check, &lock, "`TicketLock::lock`", "`TicketLock::unlock`", TicketLock::lock, TicketLock::unlock)
+    exclusive(
+        check,
+        &lock,
+        "`TicketLock::lock`",
+        "`TicketLock::unlock`",
+        TicketLock::lock,
+        TicketLock::unlock,
+    )
 }
 
 /// Processes get in in the order in which they came, whoever is quickest when the lock is given back.
@@ -583,7 +601,12 @@ fn guard_gives_back_once(check: &mut Check) -> Outcome {
         lock.note("after");
         lock.read()
     })?;
-    same("calls around a guarded section", "lock, section, unlock, after", &dropped, "`Guard::new` and its `Drop`")?;
+    same(
+        "calls around a guarded section",
+        "lock, section, unlock, after",
+        &dropped,
+        "`Guard::new` and its `Drop`",
+    )?;
     let early = check.ask("`Guard::unlock`", || {
         let lock = Diary::new(true);
         {
@@ -594,7 +617,12 @@ fn guard_gives_back_once(check: &mut Check) -> Outcome {
         }
         lock.read()
     })?;
-    same("calls when `Guard::unlock` ends the section", "lock, section, unlock, after", &early, "`Guard::unlock`: `drop` runs there too")
+    same(
+        "calls when `Guard::unlock` ends the section",
+        "lock, section, unlock, after",
+        &early,
+        "`Guard::unlock`: `drop` runs there too",
+    )
 }
 
 /// The lock is given back when the section panics.
@@ -619,7 +647,12 @@ fn guard_gives_back_after_a_panic(check: &mut Check) -> Outcome {
         }));
         (lock.read(), result.is_err_and(|payload| payload.downcast_ref::<u32>() == Some(&7)))
     })?;
-    same("calls when the section of `with_lock` panics", "lock, section, unlock", &calls, "`with_lock`: let a guard do it")?;
+    same(
+        "calls when the section of `with_lock` panics",
+        "lock, section, unlock",
+        &calls,
+        "`with_lock`: let a guard do it",
+    )?;
     ensure!(
         went_on,
         expected: "the panic of the section reaches the caller of `with_lock`",
@@ -644,7 +677,12 @@ fn refused_guard_leaves_the_lock_alone(check: &mut Check) -> Outcome {
         observed: "it returned a guard",
         look: "`Guard::try_new`",
     );
-    same("calls on a lock that somebody else holds", "try_lock", &calls, "`Guard::try_new`: is a guard made, and dropped, before the answer is known?")?;
+    same(
+        "calls on a lock that somebody else holds",
+        "try_lock",
+        &calls,
+        "`Guard::try_new`: is a guard made, and dropped, before the answer is known?",
+    )?;
     let (some, calls) = check.ask("`Guard::try_new` on a free lock", || {
         let lock = Diary::new(true);
         let guard = Guard::try_new(&lock);

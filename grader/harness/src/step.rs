@@ -49,7 +49,8 @@ pub struct Instruction {
 impl Instruction {
     /// The prefixes: (length, whether `lock` is among them).
     fn prefixes(&self) -> (usize, bool) {
-        let prefix = |byte: &&u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+        let prefix =
+            |byte: &&u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
         let legacy = self.bytes.iter().take_while(prefix).count();
         let locked = self.bytes[..legacy].contains(&0xf0);
         let rex = self.bytes.get(legacy).is_some_and(|byte| (0x40..=0x4f).contains(byte));
@@ -82,7 +83,10 @@ impl Instruction {
         let rest = &self.bytes[length.min(self.bytes.len())..];
         let (modrm, sib) = match *rest {
             _ if locked => return true,
-            [0x50..=0x5f | 0x70..=0x7f | 0xc2 | 0xc3 | 0xe8 | 0xe9 | 0xeb | 0x90 | 0xb0..=0xbf | 0xcc, ..] => {
+            [
+                0x50..=0x5f | 0x70..=0x7f | 0xc2 | 0xc3 | 0xe8 | 0xe9 | 0xeb | 0x90 | 0xb0..=0xbf | 0xcc,
+                ..,
+            ] => {
                 return false;
             }
             [0x0f, 0x80..=0x8f | 0x05 | 0x0b | 0x1e | 0x1f, ..] | [0x8d, ..] => return false,
@@ -436,8 +440,8 @@ pub fn first_change(
 fn state(registers: &libc::user_regs_struct) -> Vec<u64> {
     let r = registers;
     vec![
-        r.rip, r.rsp, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
-        r.r14, r.r15,
+        r.rip, r.rsp, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
+        r.r13, r.r14, r.r15,
     ]
 }
 
@@ -493,7 +497,7 @@ fn load_address() -> u64 {
 /// The supervisor and what it forks from now on share a processor: a step is then three times as fast
 /// as between two, because nobody has to be woken on the other one.
 fn stay_on_one_processor() {
-    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity, sched_getcpu};
+    use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
     let me = nix::unistd::Pid::from_raw(0);
     let (Ok(allowed), Ok(here)) = (sched_getaffinity(me), sched_getcpu()) else { return };
     let count = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).count();

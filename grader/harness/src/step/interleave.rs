@@ -208,7 +208,9 @@ impl Stage<'_, '_> {
             let enter = self.section.enter_name;
             return Err(Stop::failed(
                 format!("{enter} says no at once while somebody else holds the lock"),
-                format!("process A held the lock, and {enter} in process B had not returned after 400 instructions"),
+                format!(
+                    "process A held the lock, and {enter} in process B had not returned after 400 instructions"
+                ),
                 enter,
             ));
         }
@@ -217,7 +219,8 @@ impl Stage<'_, '_> {
             self.actors[1].run()?;
             self.actors[1].enter()?;
             let enter = self.section.enter_name;
-            let story = format!("process A held the lock; {enter} in process B said no, and the next time yes");
+            let story =
+                format!("process A held the lock; {enter} in process B said no, and the next time yes");
             self.exclusive(&story, None)?;
         }
         self.finish(None)
