@@ -1,10 +1,12 @@
 //! Grades one subject: reads, builds, runs, and puts the report together.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crate::compile::{self, Build};
 use crate::course::{Course, Selection};
 use crate::error::Result;
+use crate::lab::{Check, Lab, Part};
 use crate::progress::Progress;
 use crate::report::{CheckReport, LabReport, Report};
 use crate::runner::{Ran, Runner, Task, check_seed};
@@ -25,11 +27,22 @@ pub struct Settings {
     pub time_budget: f64,
 }
 
+/// Who hears of results while the run goes on.
+pub trait Listener {
+    /// A check of a lab has its final verdict. Checks come in the order of the rubric.
+    fn checked(&mut self, lab: &Lab, check: &CheckReport);
+}
+
 /// Grades the selected checks.
 ///
 /// # Errors
 /// Failures of ours; whatever the student did is in the report.
-pub fn grade(course: &Course, selections: &[Selection<'_>], settings: &Settings) -> Result<Report> {
+pub fn grade(
+    course: &Course,
+    selections: &[Selection<'_>],
+    settings: &Settings,
+    listener: &mut (dyn Listener + Send),
+) -> Result<Report> {
     let slowness = crate::calibrate::slowness();
     let mut unreadable = BTreeMap::new();
     let mut units = Vec::new();
@@ -60,45 +73,75 @@ pub fn grade(course: &Course, selections: &[Selection<'_>], settings: &Settings)
         time_budget: settings.time_budget,
         jobs: settings.jobs,
     };
-    let tasks: Vec<Task<'_>> = selections
+
+    let slots: Vec<(&Lab, &Part, &Check)> = selections
         .iter()
-        .filter_map(|selection| {
-            let unit = units.iter().find(|unit| unit.lab.name == selection.lab.name)?;
-            let build = builds.get(&unit.id)?;
-            Some((selection, unit, build))
-        })
-        .flat_map(|(selection, unit, build)| {
-            selection.checks.iter().map(move |check| Task {
-                unit,
-                build,
-                check,
-                seed: check_seed(settings.seed, &selection.lab.name, &check.name),
-            })
+        .flat_map(|Selection { lab, checks }| {
+            let chosen = lab.checks().filter(|(_, check)| checks.iter().any(|c| c.name == check.name));
+            chosen.map(move |(part, check)| (*lab, part, check))
         })
         .collect();
+    let mut board = Board { slots: &slots, settings, results: Vec::new(), shown: 0, listener };
+    let mut runnable = Vec::new();
+    for (slot, (lab, part, check)) in slots.iter().enumerate() {
+        let built = units.iter().find(|unit| unit.lab.name == lab.name);
+        let built = built.and_then(|unit| Some((unit, builds.get(&unit.id)?)));
+        let seed = check_seed(settings.seed, &lab.name, &check.name);
+        board.results.push(match built {
+            Some((unit, build)) => {
+                runnable.push((slot, Task { unit, build, check, seed }));
+                None
+            }
+            None => {
+                let why = unreadable.get(lab.name.as_str()).cloned().unwrap_or_default();
+                let ran = Ran::without_running(Verdict::DidNotCompile(Uncompiled::Unreadable(why)));
+                Some(CheckReport::new(lab, part, check, settings, ran))
+            }
+        });
+    }
+    let (places, tasks): (Vec<usize>, Vec<Task<'_>>) = runnable.into_iter().unzip();
     progress.running(tasks.len());
-    let ran = runner.run_all(&tasks, &|task| progress.ran(&task.check.name))?;
-    let mut results: BTreeMap<(&str, &str), Ran> = tasks
-        .iter()
-        .zip(ran)
-        .map(|(task, ran)| ((task.unit.lab.name.as_str(), task.check.name.as_str()), ran))
-        .collect();
-    excuse_slow_machine(&runner, &tasks, settings, &progress, &mut results)?;
+    progress.aside(|| board.show());
+    let board = Mutex::new(board);
+    let control = Control { runner: &runner, settings, progress: &progress, references: Mutex::default() };
+    let done = |index: usize, ran: &Ran| {
+        let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.ran(&tasks[index].check.name);
+        board.put(places[index], ran.clone());
+        progress.aside(|| board.show());
+    };
+    runner.run_all(&tasks, &|task, ran| control.review(task, ran), &done)?;
     progress.finish();
 
+    let mut results =
+        board.into_inner().unwrap_or_else(PoisonError::into_inner).results.into_iter().flatten();
     let labs = selections.iter().map(|selection| {
-        let lab = selection.lab;
-        let checks = lab.checks().filter(|(_, check)| selection.checks.iter().any(|c| c.name == check.name));
-        let checks = checks.map(|(part, check)| {
-            let ran = results.remove(&(lab.name.as_str(), check.name.as_str())).unwrap_or_else(|| {
-                let why = unreadable.get(lab.name.as_str()).cloned().unwrap_or_default();
-                Ran::without_running(Verdict::DidNotCompile(Uncompiled::Unreadable(why)))
-            });
-            CheckReport::new(lab, part, check, settings, ran)
-        });
-        LabReport::new(lab, checks.collect())
+        LabReport::new(selection.lab, results.by_ref().take(selection.checks.len()).collect())
     });
     Ok(Report::new(labs.collect(), settings, slowness))
+}
+
+/// The results so far; those before the first gap have been shown.
+struct Board<'a> {
+    slots: &'a [(&'a Lab, &'a Part, &'a Check)],
+    settings: &'a Settings,
+    results: Vec<Option<CheckReport>>,
+    shown: usize,
+    listener: &'a mut (dyn Listener + Send),
+}
+
+impl Board<'_> {
+    fn put(&mut self, slot: usize, ran: Ran) {
+        let (lab, part, check) = self.slots[slot];
+        self.results[slot] = Some(CheckReport::new(lab, part, check, self.settings, ran));
+    }
+
+    fn show(&mut self) {
+        while let Some(Some(result)) = self.results.get(self.shown) {
+            self.listener.checked(self.slots[self.shown].0, result);
+            self.shown += 1;
+        }
+    }
 }
 
 fn build(
@@ -114,52 +157,49 @@ fn build(
     compile::build(scratch, &course.root, units, &|ready| progress.built(ready))
 }
 
-/// A check that timed out is run on the reference as well: when that does not pass here and now either,
-/// the time says nothing about the submission.
-fn excuse_slow_machine<'a>(
-    runner: &Runner<'_>,
-    tasks: &[Task<'a>],
-    settings: &Settings,
-    progress: &Progress,
-    results: &mut BTreeMap<(&'a str, &'a str), Ran>,
-) -> Result<()> {
-    let course = runner.course;
-    let late: Vec<&Task<'a>> = tasks
-        .iter()
-        .filter(|task| {
-            let ran = results.get(&(task.unit.lab.name.as_str(), task.check.name.as_str()));
-            ran.is_some_and(|ran| matches!(ran.verdict, Verdict::TimedOut { .. }))
-        })
-        .filter(|task| course.has_solution(task.unit.lab))
-        .collect();
-    if late.is_empty() || settings.subject == Subject::Reference || crate::signals::received().is_some() {
-        return Ok(());
-    }
-    let mut units: Vec<Unit<'_>> = Vec::new();
-    for task in &late {
-        let lab = task.unit.lab;
-        if units.iter().any(|unit| unit.lab.name == lab.name) {
-            continue;
+/// Tells a slow machine from a slow submission: a check that timed out is run on the reference as well.
+struct Control<'a> {
+    runner: &'a Runner<'a>,
+    settings: &'a Settings,
+    progress: &'a Progress,
+    /// The references built so far, by lab; `None` where there is none.
+    references: Mutex<BTreeMap<String, Option<(Unit<'a>, Build)>>>,
+}
+
+impl<'a> Control<'a> {
+    /// When the reference does not pass here and now either, the time says nothing about the submission.
+    fn review(&self, task: &Task<'a>, ran: Ran) -> Result<Ran> {
+        let timed_out = matches!(ran.verdict, Verdict::TimedOut { .. });
+        if !timed_out || self.settings.subject == Subject::Reference || crate::signals::received().is_some() {
+            return Ok(ran);
         }
-        if let Ok(sources) = course.sources(lab, &Subject::Reference)? {
+        let Some((unit, build)) = self.reference(task.unit.lab)? else { return Ok(ran) };
+        let control = self.runner.run(&Task { unit: &unit, build: &build, ..task.clone() })?;
+        if control.verdict.is_passed() {
+            return Ok(ran);
+        }
+        let why = "the check took too long, and so did the reference solution on this machine just now; \
+                   run it again when the machine is less busy, or with `--time-budget 4`";
+        Ok(Ran { verdict: Verdict::Inconclusive { why: why.to_owned() }, ..ran })
+    }
+
+    fn reference(&self, lab: &'a Lab) -> Result<Option<(Unit<'a>, Build)>> {
+        let course = self.runner.course;
+        let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = references.get(&lab.name) {
+            return Ok(known.clone());
+        }
+        let mut built = None;
+        if course.has_solution(lab)
+            && let Ok(sources) = course.sources(lab, &Subject::Reference)?
+        {
+            self.progress.control();
             let (_, shown) = course.source_root(lab, &Subject::Reference);
-            units.push(Unit { id: format!("{}-reference", lab.name), lab, sources, shown });
+            let unit = Unit { id: format!("{}-reference", lab.name), lab, sources, shown };
+            let builds = build(self.runner.scratch, course, std::slice::from_ref(&unit), self.progress)?;
+            built = builds.get(&unit.id).cloned().map(|build| (unit, build));
         }
+        references.insert(lab.name.clone(), built.clone());
+        Ok(built)
     }
-    progress.control();
-    let builds = build(runner.scratch, course, &units, progress)?;
-    for task in late {
-        let Some(unit) = units.iter().find(|unit| unit.lab.name == task.unit.lab.name) else { continue };
-        let Some(build) = builds.get(&unit.id) else { continue };
-        let control = runner.run(&Task { unit, build, ..task.clone() })?;
-        let ran = results.get_mut(&(task.unit.lab.name.as_str(), task.check.name.as_str()));
-        if let (Some(ran), false) = (ran, control.verdict.is_passed()) {
-            ran.verdict = Verdict::Inconclusive {
-                why: "the check took too long, and so did the reference solution on this machine just now; \
-                      run it again when the machine is less busy, or with `--time-budget 4`"
-                    .to_owned(),
-            };
-        }
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ mod hint;
 mod judge;
 mod lab;
 mod list;
+mod machine_code;
 mod manifest;
 mod mutant;
 mod output;
@@ -72,7 +73,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn grade(course: &Course, args: &GradeArgs) -> Result<ExitCode> {
     let selections = course.select(&args.words)?;
     let settings = settings(args.subject.clone(), &args.pace)?;
-    let report = grade::grade(course, &selections, &settings)?;
+    let mut listener = publish::Listener::new(args);
+    let report = grade::grade(course, &selections, &settings, &mut listener)?;
     publish::report(&report, args.format, args.output.as_deref())?;
     let full = report.score.is_full() || args.exit_policy == ExitPolicy::Ran;
     Ok(match signals::received() {

@@ -54,6 +54,11 @@ impl Progress {
         }
     }
 
+    /// Prints without disturbing the live line.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
+    }
+
     /// Checks that timed out are tried on the reference.
     pub fn control(&self) {
         self.say("running the reference solution, to see whether the machine is too slow");

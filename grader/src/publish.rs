@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use crate::cli::Format;
+use crate::cli::{Format, GradeArgs};
 use crate::error::{Error, Result};
-use crate::report::{Report, github, json, markdown, terminal};
+use crate::grade;
+use crate::lab::Lab;
+use crate::report::{CheckReport, Report, github, json, markdown, terminal};
 
 /// Renders a report and puts it where it is wanted.
 ///
@@ -22,13 +24,42 @@ pub fn report(report: &Report, format: Format, file: Option<&Path>) -> Result<()
     match (file, format) {
         (Some(file), _) => write(file, &anstream::adapter::strip_str(&text).to_string()),
         (None, Format::Terminal) => {
-            print(&text);
+            // The checks were shown as they ended.
+            print(&terminal::tail(report));
             Ok(())
         }
         (None, Format::Json | Format::Markdown | Format::Github) => {
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
             Ok(())
         }
+    }
+}
+
+/// Shows each check as it ends, where a person reads along.
+#[derive(Debug)]
+pub struct Listener {
+    writer: Option<terminal::Writer>,
+}
+
+impl Listener {
+    /// Shows checks if the report goes to standard output as text.
+    pub fn new(args: &GradeArgs) -> Listener {
+        let is_read_along = args.format == Format::Terminal && args.output.is_none();
+        Listener { writer: is_read_along.then(terminal::Writer::default) }
+    }
+}
+
+impl grade::Listener for Listener {
+    fn checked(&mut self, lab: &Lab, check: &CheckReport) {
+        let Some(writer) = &mut self.writer else { return };
+        let heading = terminal::Heading {
+            name: &lab.name,
+            directory: &lab.directory,
+            title: &lab.rubric.title,
+            width: lab.checks().map(|(_, check)| check.name.len()).max().unwrap_or(0),
+            checks: lab.checks().count(),
+        };
+        print(&writer.check(&heading, check));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::course::Course;
 use crate::error::Result;
 use crate::judge::judge;
 use crate::lab::Check;
+use crate::machine_code::{self, Broken, Seen};
 use crate::sandbox::{self, Order};
 use crate::scratch::{Scratch, Unit};
 use crate::verdict::{Uncompiled, Verdict};
@@ -58,21 +59,27 @@ pub struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs all tasks; the results come in the order of the tasks. `progress` is called after each.
+    /// Runs all tasks; the results come in the order of the tasks. `review` may change a result, and
+    /// `done` hears of each with its number, in the order in which they end.
     ///
     /// # Errors
     /// The first failure of ours.
-    pub fn run_all(&self, tasks: &[Task<'_>], progress: &(dyn Fn(&Task<'_>) + Sync)) -> Result<Vec<Ran>> {
+    pub fn run_all<'a>(
+        &self,
+        tasks: &[Task<'a>],
+        review: &(dyn Fn(&Task<'a>, Ran) -> Result<Ran> + Sync),
+        done: &(dyn Fn(usize, &Ran) + Sync),
+    ) -> Result<Vec<Ran>> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<Ran>>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
         let work = || {
             while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < tasks.len()) {
-                let ran = self.run(&tasks[index]);
-                if ran.is_err() {
-                    next.store(tasks.len(), Ordering::Relaxed);
+                let ran = self.run(&tasks[index]).and_then(|ran| review(&tasks[index], ran));
+                match &ran {
+                    Ok(ran) => done(index, ran),
+                    Err(_) => next.store(tasks.len(), Ordering::Relaxed),
                 }
                 *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
-                progress(&tasks[index]);
             }
         };
         std::thread::scope(|scope| {
@@ -122,7 +129,7 @@ impl Runner<'_> {
             let text = readable_paths(text, &self.scratch.root, &self.course.root, task.unit);
             crate::output::harmless(&text)
         };
-        let verdict = judge(&execution).map_text(readable);
+        let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);
         let notes = execution.events.iter().filter_map(|event| match event {
             Event::Note { text } => Some(readable(text)),
             _ => None,
@@ -140,6 +147,39 @@ impl Ran {
     /// The result of a check for which there is nothing to run.
     pub fn without_running(verdict: Verdict) -> Ran {
         Ran { verdict, notes: Vec::new(), output: String::new(), elapsed: Duration::ZERO }
+    }
+}
+
+/// Adds what the instructions say that the check has seen at work: a broken rule is a failure, and a
+/// failure that points at instructions names their lines.
+fn with_machine_code(verdict: Verdict, binary: &Path, events: &[Event]) -> Verdict {
+    let seen: Vec<Seen> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Instruction { rule, address, bytes } => Some((rule.clone(), *address, bytes.clone())),
+            _ => None,
+        })
+        .collect();
+    match verdict {
+        _ if seen.is_empty() => verdict,
+        Verdict::Passed => match machine_code::judge(binary, &seen) {
+            Some(Broken { expected, observed, look, place }) => {
+                Verdict::Failed { expected, observed, look, place }
+            }
+            None => Verdict::Passed,
+        },
+        Verdict::Failed { expected, mut observed, look, mut place } => {
+            for (sentence, line) in machine_code::describe(binary, &seen) {
+                observed.push('\n');
+                observed.push_str(&sentence);
+                if let Some(line) = &line {
+                    observed.push_str(&format!(", {}:{}", line.file, line.line));
+                }
+                place = place.or(line);
+            }
+            Verdict::Failed { expected, observed, look, place }
+        }
+        other => other,
     }
 }
 

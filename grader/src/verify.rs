@@ -104,7 +104,8 @@ pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings)
     let tasks = plan.iter().flat_map(|planned| planned.tasks(&builds, runs, settings));
     let (owners, tasks): (Vec<&Planned<'_>>, Vec<Task<'_>>) = tasks.unzip();
     progress.running(tasks.len());
-    let ran = runner.run_all(&tasks, &|task| progress.ran(&task.check.name))?;
+    let ran =
+        runner.run_all(&tasks, &|_, ran| Ok(ran), &|index, _| progress.ran(&tasks[index].check.name))?;
     progress.finish();
     if let Some(signal) = crate::signals::received() {
         return Err(Error::Interrupted(signal));

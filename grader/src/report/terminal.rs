@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{CheckReport, LabReport, Report};
+use super::{CheckReport, Report};
 use crate::verdict::{Uncompiled, Verdict};
 
 const BOLD: Style = Style::new().bold();
@@ -17,33 +17,40 @@ const YELLOW: Style = AnsiColor::Yellow.on_default();
 /// Lines of a submission's own output that are shown for one check.
 const OUTPUT_LINES: usize = 20;
 
-/// The whole report.
-pub fn render(report: &Report) -> String {
-    let mut text = String::new();
-    for lab in &report.labs {
-        render_lab(&mut text, lab);
-    }
-    if report.labs.len() > 1 {
-        let _ = writeln!(text, "{}\n", points_table(report));
-    }
-    let style = if report.score.is_full() { GREEN } else { BOLD };
-    let _ = writeln!(text, "{style}{} points{style:#}  {DIM}seed {}{DIM:#}", report.score, report.seed);
-    text
+/// Writes the report piece by piece, as results come in.
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// The lab whose checks are being written.
+    lab: Option<String>,
+    /// The part and text of the last `todo!()`: a part's task is told once.
+    last_todo: Option<(String, String)>,
+    /// Whether the lab's build failure has been told.
+    told_build: bool,
 }
 
-fn render_lab(text: &mut String, lab: &LabReport) {
-    let _ = writeln!(text, "{BOLD}{} {}{BOLD:#}  {}", lab.directory, lab.title, lab.score);
-    if let Some(uncompiled) = common_build_failure(lab) {
-        render_build_failure(text, lab, uncompiled);
-        return;
-    }
-    let width = lab.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    let mut last_todo = None;
-    for check in &lab.checks {
+impl Writer {
+    /// One check, with the lab's heading before its first one. `width` is that of the longest name in the lab.
+    pub fn check(&mut self, lab: &Heading<'_>, check: &CheckReport) -> String {
+        let mut text = String::new();
+        if self.lab.as_deref() != Some(lab.name) {
+            if self.lab.is_some() {
+                text.push('\n');
+            }
+            *self = Writer { lab: Some(lab.name.to_owned()), ..Writer::default() };
+            let _ = writeln!(text, "{BOLD}{} {}{BOLD:#}", lab.directory, lab.title);
+        }
+        if let Verdict::DidNotCompile(uncompiled) = &check.verdict {
+            if !self.told_build {
+                render_build_failure(&mut text, lab.checks, uncompiled);
+            }
+            self.told_build = true;
+            return text;
+        }
         let (style, mark) = mark(&check.verdict);
+        let width = lab.width;
         let _ = writeln!(
             text,
-            "  {style}{mark}{style:#} {:width$}  {:>3}/{:<3}{}",
+            "  {style}{mark}{style:#} {:width$}  {:>2}/{:<2}{}",
             check.name,
             check.earned,
             check.points,
@@ -52,16 +59,62 @@ fn render_lab(text: &mut String, lab: &LabReport) {
         match &check.verdict {
             Verdict::Passed => {}
             Verdict::Unimplemented { todo, .. } => {
-                if last_todo != Some((&check.part, todo)) {
+                let now = (check.part.clone(), todo.clone());
+                if self.last_todo.as_ref() != Some(&now) {
                     let place = check.place.as_ref().map(|place| format!("  ({place})")).unwrap_or_default();
-                    field(text, "to do", &format!("{todo}{place}"));
+                    field(&mut text, "to do", &format!("{todo}{place}"));
                 }
-                last_todo = Some((&check.part, todo));
+                self.last_todo = Some(now);
             }
-            _ => render_loss(text, lab, check),
+            _ => render_loss(&mut text, lab.name, check),
+        }
+        text
+    }
+}
+
+/// What stands above the checks of a lab.
+#[derive(Debug, Clone, Copy)]
+pub struct Heading<'a> {
+    /// Short name, for commands.
+    pub name: &'a str,
+    /// Folder below `labs/`.
+    pub directory: &'a str,
+    /// Title.
+    pub title: &'a str,
+    /// Length of the longest name of a check.
+    pub width: usize,
+    /// How many checks there are.
+    pub checks: usize,
+}
+
+/// The whole report.
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let mut writer = Writer::default();
+    for lab in &report.labs {
+        let heading = Heading {
+            name: &lab.name,
+            directory: &lab.directory,
+            title: &lab.title,
+            width: lab.checks.iter().map(|check| check.name.len()).max().unwrap_or(0),
+            checks: lab.checks.len(),
+        };
+        for check in &lab.checks {
+            text.push_str(&writer.check(&heading, check));
         }
     }
-    text.push('\n');
+    text + &tail(report)
+}
+
+/// What stands below the last check: the points.
+pub fn tail(report: &Report) -> String {
+    let mut text = String::from("\n");
+    if report.labs.len() > 1 {
+        let _ = writeln!(text, "{}\n", points_table(report));
+    }
+    let style = if report.score.is_full() { GREEN } else { BOLD };
+    let _ = writeln!(text, "{style}{} points{style:#}  {DIM}seed {}{DIM:#}", report.score, report.seed);
+    text
 }
 
 fn mark(verdict: &Verdict) -> (Style, &'static str) {
@@ -90,7 +143,7 @@ fn remark(check: &CheckReport) -> String {
     }
 }
 
-fn render_loss(text: &mut String, lab: &LabReport, check: &CheckReport) {
+fn render_loss(text: &mut String, lab: &str, check: &CheckReport) {
     field(text, "rule", &check.says);
     match &check.verdict {
         Verdict::Failed { expected, observed, look, .. } => {
@@ -121,7 +174,7 @@ fn render_loss(text: &mut String, lab: &LabReport, check: &CheckReport) {
         }
     }
     field(text, "again", &check.reproduce);
-    field(text, "hint", &format!("cargo run -p grader -- hint {} {}", lab.name, check.name));
+    field(text, "hint", &format!("cargo run -p grader -- hint {lab} {}", check.name));
 }
 
 /// One labelled text, its further lines below the first; nothing for an empty text.
@@ -132,16 +185,8 @@ fn field(text: &mut String, label: &str, value: &str) {
     }
 }
 
-/// The build failure that all checks of a lab share.
-fn common_build_failure(lab: &LabReport) -> Option<&Uncompiled> {
-    lab.checks.iter().find_map(|check| match &check.verdict {
-        Verdict::DidNotCompile(uncompiled) => Some(uncompiled),
-        _ => None,
-    })
-}
-
-fn render_build_failure(text: &mut String, lab: &LabReport, uncompiled: &Uncompiled) {
-    let checks = crate::progress::plural(lab.checks.len(), "check");
+fn render_build_failure(text: &mut String, checks: usize, uncompiled: &Uncompiled) {
+    let checks = crate::progress::plural(checks, "check");
     match uncompiled {
         Uncompiled::Unreadable(why) => {
             let _ = writeln!(text, "  {RED}✗{RED:#} none of the {checks} could run: {why}\n");
