@@ -34,7 +34,8 @@ pub struct Broken {
 /// - `read-modify-write-is-locked:CRATE`: every `cmpxchg`, `xadd`, `bts`, `btr` and `btc` on shared memory in that crate's
 ///   functions must have the `lock` prefix. The address is not used.
 ///
-/// Other rules only point somewhere ([`describe`]).
+/// `called-by` after an instruction is a call that may have led to it; it helps to name the student's line
+/// when the instruction itself stands in the standard library. Other rules only point somewhere ([`describe`]).
 pub fn judge(binary: &Path, instructions: &[Seen]) -> Option<Broken> {
     let wanted = |rule: &str| rule == "changes-lock-word" || rule.starts_with("read-modify-write-is-locked:");
     if !instructions.iter().any(|(rule, ..)| wanted(rule)) {
@@ -42,8 +43,11 @@ pub fn judge(binary: &Path, instructions: &[Seen]) -> Option<Broken> {
     }
     let data = fs::read(binary).ok()?;
     let image = Image::parse(&data)?;
-    instructions.iter().find_map(|(rule, address, bytes)| match rule.as_str() {
-        "changes-lock-word" => changes_lock_word(&image, *address, bytes),
+    instructions.iter().enumerate().find_map(|(index, (rule, address, bytes))| match rule.as_str() {
+        "changes-lock-word" => {
+            let place = image.own_place(*address, callers(&instructions[index + 1..]));
+            changes_lock_word(&image, *address, bytes, place)
+        }
         rule => image.unlocked(rule.strip_prefix("read-modify-write-is-locked:")?),
     })
 }
@@ -51,21 +55,22 @@ pub fn judge(binary: &Path, instructions: &[Seen]) -> Option<Broken> {
 /// Where the instructions stand that a failed check points at (`preempted-here`, `look-here`): a sentence
 /// and the source line of each.
 pub fn describe(binary: &Path, instructions: &[Seen]) -> Vec<(String, Option<Place>)> {
-    let pointed: Vec<&Seen> =
-        instructions.iter().filter(|(rule, ..)| rule == "preempted-here" || rule == "look-here").collect();
-    if pointed.is_empty() {
+    let pointed = |rule: &str| rule == "preempted-here" || rule == "look-here";
+    if !instructions.iter().any(|(rule, ..)| pointed(rule)) {
         return Vec::new();
     }
     let Ok(data) = fs::read(binary) else { return Vec::new() };
     let Some(image) = Image::parse(&data) else { return Vec::new() };
-    pointed
-        .into_iter()
-        .map(|(rule, address, bytes)| {
-            let place = image.place(*address);
+    instructions
+        .iter()
+        .enumerate()
+        .filter(|(_, (rule, ..))| pointed(rule))
+        .map(|(index, (rule, address, bytes))| {
+            let place = image.own_place(*address, callers(&instructions[index + 1..]));
             let text = text_of(*address, bytes);
-            let function = image.function(*address).unwrap_or_else(|| "a library".to_owned());
+            let function = image.function(*address).map_or("a library", |function| function.name.as_str());
             let sentence = match rule.as_str() {
-                "preempted-here" => format!("process A was stopped just before `{text}` in `{function}`"),
+                "preempted-here" => format!("it was stopped just before `{text}` in `{function}`"),
                 _ => format!("`{text}` in `{function}`"),
             };
             (sentence, place)
@@ -90,10 +95,14 @@ fn decode(address: u64, bytes: &[u8]) -> Instruction {
     Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).decode()
 }
 
-fn changes_lock_word(image: &Image<'_>, address: u64, bytes: &[u8]) -> Option<Broken> {
+/// The calls that were sent right after an instruction.
+fn callers(rest: &[Seen]) -> impl Iterator<Item = &Seen> {
+    rest.iter().take_while(|(rule, ..)| rule == "called-by")
+}
+
+fn changes_lock_word(image: &Image<'_>, address: u64, bytes: &[u8], place: Option<Place>) -> Option<Broken> {
     let instruction = decode(address, bytes);
     let text = text_of(address, bytes);
-    let place = image.place(address);
     if !is_atomic(&instruction) {
         return Some(Broken {
             expected: "the word in shared memory is changed by one atomic instruction: with a `lock` prefix, or `xchg` with memory"
@@ -101,17 +110,17 @@ fn changes_lock_word(image: &Image<'_>, address: u64, bytes: &[u8]) -> Option<Br
             observed: format!("it was changed by `{text}`, which another processor can come in between"),
             look: match place {
                 Some(_) => "the line with this instruction".to_owned(),
-                None => image.function(address).map_or_else(String::new, |function| format!("`{function}`")),
+                None => image.function(address).map_or_else(String::new, |function| format!("`{}`", function.name)),
             },
             place,
         });
     }
     let function = image.function(address);
-    let foreign = function.as_ref().is_none_or(|name| is_synchronisation(name));
+    let foreign = function.is_none_or(|function| is_synchronisation(&function.name));
     foreign.then(|| Broken {
         expected: "the atomic instruction is written in this lab, with `asm!`".to_owned(),
         observed: match function {
-            Some(function) => format!("`{text}` was executed in `{function}`"),
+            Some(function) => format!("`{text}` was executed in `{}`", function.name),
             None => format!("`{text}` was executed in a library"),
         },
         look: "the use of `core::sync`, `std::sync` or `pthread_…`: write the instruction yourself"
@@ -185,10 +194,24 @@ impl<'d> Image<'d> {
         Some(Image { text, functions, lines })
     }
 
-    fn function(&self, address: u64) -> Option<String> {
-        let inside =
-            |function: &&Function| (function.start..function.start + function.size).contains(&address);
-        self.functions.iter().find(inside).map(|function| function.name.clone())
+    fn function(&self, address: u64) -> Option<&Function> {
+        self.functions
+            .iter()
+            .find(|function| address.checked_sub(function.start).is_some_and(|offset| offset < function.size))
+    }
+
+    /// The source line of an instruction, or, where it stands in the standard library, of the call that
+    /// led there. A call counts if it goes to the function that we come from.
+    fn own_place<'i>(&self, address: u64, mut callers: impl Iterator<Item = &'i Seen>) -> Option<Place> {
+        let mut at = address;
+        loop {
+            let place = self.place(at)?;
+            if !place.file.starts_with("/rustc/") {
+                return Some(place);
+            }
+            let here = self.function(at)?.start;
+            at = callers.find(|(_, address, bytes)| decode(*address, bytes).near_branch_target() == here)?.1;
+        }
     }
 
     fn place(&self, address: u64) -> Option<Place> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::step::{self, Limit, Reached, Section, Stepper, Watch, mark};
-use harness::{Check, Outcome, Rng, Shared, Stop, Stress, ensure};
+use harness::{Check, Options, Outcome, Rng, Shared, Stop, Stress, ensure};
 use spinlock::{
     Guard, RawLock, SpinLock, TicketLock, TtasLock, atomic_swap, compare_and_swap, fetch_and_add, with_lock,
 };
@@ -175,7 +175,7 @@ fn each_is_one_locked_instruction(check: &mut Check) -> Outcome {
                 name,
             ));
         };
-        check.instruction("changes-lock-word", change.address, &change.bytes);
+        change.report(check, "changes-lock-word");
         word.store(7, Ordering::Relaxed);
         interleavings += step::races(
             check,
@@ -277,7 +277,7 @@ fn changes_atomically<L: Sync>(check: &Check, lock: &Shared<L>, name: &str, take
             name,
         ));
     };
-    check.instruction("changes-lock-word", change.address, &change.bytes);
+    change.report(check, "changes-lock-word");
     Ok(())
 }
 
@@ -365,7 +365,7 @@ fn waiters_only_read(check: &mut Check) -> Outcome {
     );
     if locked > 2 {
         if let Some(last) = last {
-            check.instruction("look-here", last.address, &last.bytes);
+            last.report(check, "look-here");
         }
         return Err(Stop::failed(
             "a waiter reads until the lock looks free; while it is held, it executes no locked instruction \
@@ -524,6 +524,9 @@ fn tickets_wrap_around(check: &mut Check) -> Outcome {
         let bytes = Watch::of(lock).bytes();
         bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect()
     };
+    // A lock that stops half-way is not waited for until the end of the check.
+    let deadline = Some(check.scaled(Duration::from_millis(700)));
+    check.options(Options { deadline, ..Options::default() });
     check.ask("70,000 turns of `TicketLock::lock` and `unlock`", || turns(TURNS))?;
     let after = words(&lock);
     let counters: Vec<usize> = (0..after.len()).filter(|&index| after[index] == TURNS).collect();

@@ -44,9 +44,19 @@ pub struct Instruction {
     pub address: u64,
     /// The bytes from there on, 15 at most: the instruction and some of what follows.
     pub bytes: Vec<u8>,
+    /// Calls that the stack may still return to, innermost first: their addresses and bytes. Some are stale.
+    callers: Vec<(u64, Vec<u8>)>,
 }
 
 impl Instruction {
+    /// Hands it to the grader, with the calls that led to it: [`Check::instruction`].
+    pub fn report(&self, check: &Check, rule: &str) {
+        check.instruction(rule, self.address, &self.bytes);
+        for (address, bytes) in &self.callers {
+            check.instruction("called-by", *address, bytes);
+        }
+    }
+
     /// The prefixes: (length, whether `lock` is among them).
     fn prefixes(&self) -> (usize, bool) {
         let prefix =
@@ -89,6 +99,10 @@ impl Instruction {
             ] => {
                 return false;
             }
+            [0x04 | 0x05 | 0x0c | 0x0d | 0x24 | 0x25 | 0x2c | 0x2d | 0x34 | 0x35 | 0x3c | 0x3d, ..] => {
+                return false;
+            }
+            [0xa8 | 0xa9, ..] | [0xff, 0x15 | 0x25, ..] => return false,
             [0x0f, 0x80..=0x8f | 0x05 | 0x0b | 0x1e | 0x1f, ..] | [0x8d, ..] => return false,
             [0x0f, _, modrm, sib, ..] | [_, modrm, sib, ..] => (modrm, sib),
             _ => return true,
@@ -237,7 +251,34 @@ impl<'c> Stepper<'c> {
     /// As [`Stepper::step`].
     pub fn next(&mut self) -> Result<Instruction, Stop> {
         let registers = self.registers()?;
-        Ok(self.instruction(registers.rip))
+        Ok(Instruction { callers: self.callers(registers.rsp), ..self.instruction(registers.rip) })
+    }
+
+    /// The call instructions just before each address on the top of the stack.
+    fn callers(&self, stack: u64) -> Vec<(u64, Vec<u8>)> {
+        let mut bytes = [0u8; 1024];
+        let length = read_memory(self.pid, stack, &mut bytes);
+        let words = bytes[..length].chunks_exact(8).filter_map(|word| word.try_into().ok());
+        let returns = words.map(u64::from_le_bytes).filter(|word| word.wrapping_sub(self.base) < 1 << 30);
+        returns.filter_map(|address| self.call_before(address)).take(8).collect()
+    }
+
+    /// The call that returns to this address, as a direct one (`e8`), also where it goes through a table.
+    fn call_before(&self, address: u64) -> Option<(u64, Vec<u8>)> {
+        let direct = self.instruction(address.checked_sub(5)?);
+        if direct.bytes.first() == Some(&0xe8) {
+            return Some((direct.address, direct.bytes));
+        }
+        let start = address.checked_sub(6)?;
+        let indirect = self.instruction(start);
+        let &[0xff, 0x15, a, b, c, d, ..] = indirect.bytes.as_slice() else { return None };
+        let slot = address.wrapping_add_signed(i32::from_le_bytes([a, b, c, d]).into());
+        let mut target = [0u8; 8];
+        if read_memory(self.pid, slot, &mut target) < 8 {
+            return None;
+        }
+        let distance = u64::from_le_bytes(target).wrapping_sub(start + 5) as u32;
+        Some((indirect.address, [&[0xe8][..], &distance.to_le_bytes()].concat()))
     }
 
     /// Lets it run at full speed until its next mark. `patience` in seconds of its own processor time:
@@ -346,7 +387,11 @@ impl<'c> Stepper<'c> {
         if length == 0 {
             length = read_memory(self.pid, address, &mut bytes[..to_page_end.min(15)]);
         }
-        Instruction { address: address.wrapping_sub(self.base), bytes: bytes[..length].to_vec() }
+        Instruction {
+            address: address.wrapping_sub(self.base),
+            bytes: bytes[..length].to_vec(),
+            callers: Vec::new(),
+        }
     }
 
     fn resume(&mut self, request: libc::c_uint) -> Result<(), Stop> {
@@ -433,6 +478,11 @@ pub fn first_change(
             found = Some(step.instruction.clone());
         }
     })?;
+    if let Some(found) = &mut found {
+        // The instruction has been executed, and the stack is as it was.
+        let stack = worker.registers()?.rsp;
+        found.callers = worker.callers(stack);
+    }
     Ok(found)
 }
 
@@ -514,7 +564,7 @@ mod tests {
     fn check(bytes: &[u8], locked: bool, visible: bool) {
         let mut padded = bytes.to_vec();
         padded.resize(15, 0x90);
-        let instruction = Instruction { address: 0, bytes: padded };
+        let instruction = Instruction { address: 0, bytes: padded, callers: Vec::new() };
         assert_eq!((instruction.is_locked(), instruction.is_visible()), (locked, visible), "{bytes:02x?}");
     }
 
@@ -553,8 +603,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_through_the_linkage_table_is_invisible() {
+        check(&[0xff, 0x15, 0x10, 0x20, 0x00, 0x00], false, false);
+        check(&[0xff, 0x10], false, true);
+    }
+
+    #[test]
+    fn arithmetic_on_eax_is_invisible() {
+        check(&[0xa8, 0x01], false, false);
+        check(&[0x3d, 0x00, 0x00, 0x00, 0x00], false, false);
+    }
+
+    #[test]
     fn pause_is_recognised() {
-        let pause = Instruction { address: 0, bytes: vec![0xf3, 0x90] };
+        let pause = Instruction { address: 0, bytes: vec![0xf3, 0x90], callers: Vec::new() };
         assert!(pause.is_pause() && !pause.is_locked() && !pause.is_visible());
     }
 }

@@ -14,8 +14,8 @@ const INSIDE: u64 = 2;
 const DONE: u64 = 3;
 const REFUSED: u64 = 4;
 
-/// After this many steps no further pair of preemptions is begun: about a third of a second.
-const PAIRS: usize = 14_000;
+/// After this many steps no further pair of preemptions is begun: about a quarter of a second.
+const PAIRS: usize = 10_000;
 
 /// Processor seconds that a worker may take for a call which nothing keeps from returning.
 const PATIENCE: f64 = 0.3;
@@ -150,6 +150,12 @@ pub fn mutual_exclusion<T: Sync>(
             at += 1;
         }
     }
+    if section.waits {
+        let mut at = 0;
+        while !stage.after_waiting(at)? {
+            at += 1;
+        }
+    }
     'pairs: for first in 0..points {
         for second in 0..points {
             if stage.actors.iter().map(|actor| actor.stepper.taken()).sum::<usize>() > PAIRS {
@@ -192,7 +198,7 @@ impl Stage<'_, '_> {
                 ));
             }
             if !self.actors[index].run()? {
-                return Err(self.stuck(index, leave));
+                return Err(self.stuck(leave));
             }
         }
         Ok(())
@@ -233,12 +239,17 @@ impl Stage<'_, '_> {
         let whole = self.actors[0].step(Limit { spinning: true, ..Limit::visible(first) })?;
         let through = matches!(whole, Reached::Mark(_) | Reached::Spinning);
         let place = if through { None } else { Some(self.actors[0].stepper.next()?) };
+        let mut other = None;
         match second {
             None => self.actors[1].enter()?,
             Some(second) => {
-                self.actors[1].step(Limit { spinning: true, ..Limit::visible(second) })?;
+                let reached = self.actors[1].step(Limit { spinning: true, ..Limit::visible(second) })?;
+                if reached == Reached::Limit {
+                    other = Some(self.actors[1].stepper.next()?);
+                }
             }
         }
+        let place = other.or(place);
         self.actors[0].enter()?;
         self.actors[1].enter()?;
         let enter = self.section.enter_name;
@@ -272,7 +283,7 @@ impl Stage<'_, '_> {
         let (enter, leave) = (self.section.enter_name, self.section.leave_name);
         while self.actors[0].at != At::Ready {
             if !self.actors[0].run()? {
-                return Err(self.stuck(0, leave));
+                return Err(self.stuck(leave));
             }
         }
         self.actors[0].enter()?;
@@ -280,6 +291,32 @@ impl Stage<'_, '_> {
         let story = format!(
             "process A was stopped in the middle of {leave}; process B called {enter} and got in; process A \
              finished {leave}, called {enter} again and got in as well"
+        );
+        self.exclusive(&story, place.as_ref())?;
+        self.finish(place.as_ref())?;
+        Ok(through)
+    }
+
+    /// A holds the lock, B waits; A gives it back; B is stopped before visible instruction `at` of what it
+    /// does then; A comes again; B goes on. True when B was through before.
+    fn after_waiting(&mut self, at: usize) -> Result<bool, Stop> {
+        self.reset()?;
+        let (enter, leave) = (self.section.enter_name, self.section.leave_name);
+        self.actors[0].run()?;
+        self.actors[1].enter()?;
+        while self.actors[0].at != At::Ready {
+            if !self.actors[0].run()? {
+                return Err(self.stuck(leave));
+            }
+        }
+        let whole = self.actors[1].step(Limit { spinning: true, ..Limit::visible(at) })?;
+        let through = whole != Reached::Limit;
+        let place = if through { None } else { Some(self.actors[1].stepper.next()?) };
+        self.actors[0].enter()?;
+        self.actors[1].enter()?;
+        let story = format!(
+            "process B had waited in {enter} and was stopped just when the lock had been given back; process A \
+             called {enter} and got in; process B went on and got in as well"
         );
         self.exclusive(&story, place.as_ref())?;
         self.finish(place.as_ref())?;
@@ -314,7 +351,7 @@ impl Stage<'_, '_> {
         for _ in 0..2 {
             if let Some(holder) = self.actors.iter().position(|actor| actor.at == At::Inside) {
                 if !self.actors[holder].run()? {
-                    return Err(self.stuck(holder, leave));
+                    return Err(self.stuck(leave));
                 }
             }
             let Some(next) = self.actors.iter().position(|actor| actor.at == At::Entering) else { continue };
@@ -339,13 +376,13 @@ impl Stage<'_, '_> {
         }
         if let Some(holder) = self.actors.iter().position(|actor| actor.at == At::Inside) {
             if !self.actors[holder].run()? {
-                return Err(self.stuck(holder, leave));
+                return Err(self.stuck(leave));
             }
         }
         Ok(())
     }
 
-    fn stuck(&self, _actor: usize, name: &str) -> Stop {
+    fn stuck(&self, name: &str) -> Stop {
         Stop::failed(
             format!("{name} returns"),
             format!("{name} was still running after {PATIENCE} s, with nobody in its way"),
@@ -356,7 +393,7 @@ impl Stage<'_, '_> {
     /// Tells the grader where the preemption was; it knows the source lines.
     fn point_out(&self, place: Option<&Instruction>) {
         if let Some(place) = place {
-            self.check.instruction("preempted-here", place.address, &place.bytes);
+            place.report(self.check, "preempted-here");
         }
     }
 }
@@ -422,7 +459,7 @@ pub fn races<T: Sync>(
         let race = Race { results: [interrupted, interrupting], place };
         if let Err(stop) = judge(&race) {
             if let Some(place) = &race.place {
-                check.instruction("preempted-here", place.address, &place.bytes);
+                place.report(check, "preempted-here");
             }
             return Err(stop);
         }
