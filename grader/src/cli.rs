@@ -64,9 +64,9 @@ pub struct GradeArgs {
     /// How to show the result
     #[arg(long, value_enum, default_value_t = Format::Terminal)]
     pub format: Format,
-    /// Write the report to a file
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// Also write the report to a file, as its name ends: .json or .md (may be repeated)
+    #[arg(long, value_name = "FILE", value_parser = ReportFile::parse)]
+    pub output: Vec<ReportFile>,
     /// What decides the exit code
     #[arg(long, value_enum, default_value_t = ExitPolicy::Scored)]
     pub exit_policy: ExitPolicy,
@@ -100,6 +100,27 @@ pub enum Format {
     Markdown,
     /// Annotations in a workflow run
     Github,
+}
+
+/// Where a report goes besides standard output, in the form that its extension names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its form.
+    pub format: Format,
+}
+
+impl ReportFile {
+    fn parse(text: &str) -> Result<ReportFile, String> {
+        let path = PathBuf::from(text);
+        let format = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Format::Json,
+            Some("md") => Format::Markdown,
+            _ => return Err("the name must end in .json or .md".to_owned()),
+        };
+        Ok(ReportFile { path, format })
+    }
 }
 
 /// What decides the exit code.

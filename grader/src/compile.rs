@@ -12,6 +12,7 @@ use harness::event::Place;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
+use crate::descendants;
 use crate::error::{Error, Result};
 use crate::scratch::{Scratch, Unit, cargo};
 use crate::signals;
@@ -183,18 +184,21 @@ fn run_cargo(scratch: &Scratch, units: &[Unit<'_>], offline: bool, progress: &dy
     }
     command.current_dir(&scratch.root).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| Error::Internal(format!("cannot run cargo: {error}")))?;
+    let mut child = descendants::spawn(&mut command)
+        .map_err(|error| Error::Internal(format!("cannot run cargo: {error}")))?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(Error::Internal("cargo has no output".to_owned()));
     };
     let listened = listen(stdout, stderr, progress);
-    if listened.is_err()
-        && let Ok(group) = i32::try_from(child.id())
-    {
-        let group = nix::unistd::Pid::from_raw(group);
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
+    let pid = child.id().cast_signed();
+    if listened.is_err() {
+        descendants::kill(pid);
     }
     let waited = child.wait();
+    if listened.is_err() {
+        descendants::end_group(pid);
+    }
+    descendants::forget(pid);
     let said = listened?;
     waited.map_err(|error| Error::Internal(format!("cannot wait for cargo: {error}")))?;
     Ok(said)

@@ -122,6 +122,26 @@ impl Course {
         Ok(chosen.into_iter().map(some).collect())
     }
 
+    /// As [`Course::select`]; without words, the folder of a single lab stands for that lab.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown word, or a folder that is neither a checkout nor named like a lab.
+    pub fn select_for(&self, subject: &Subject, words: &[String]) -> Result<Vec<Selection<'_>>> {
+        let Subject::At(path) = subject else { return self.select(words) };
+        if !words.is_empty() || path.join("labs").is_dir() {
+            return self.select(words);
+        }
+        let folder = fs::canonicalize(path).map_err(|error| Error::io("find", path, &error))?;
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match self.find_lab(name) {
+            Some(lab) => self.select(std::slice::from_ref(&lab.name)),
+            None => Err(Error::Usage(format!(
+                "no lab is named `{name}`, so it is not clear what `{}` is; say the lab's name as well",
+                path.display()
+            ))),
+        }
+    }
+
     /// The folder of a lab.
     pub fn lab_folder(&self, lab: &Lab) -> PathBuf {
         self.root.join("labs").join(&lab.directory)

@@ -36,9 +36,18 @@ pub fn kill(pid: i32) {
     }
 }
 
+/// Kills and reaps what is left of the process group of a child that has ended.
+pub fn end_group(group: i32) {
+    // SAFETY: `kill` takes two integers; every process of the group descends from our child.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+    // SAFETY: waits for adopted children of that group, dead or just killed; the status is not wanted.
+    while unsafe { libc::waitpid(-group, std::ptr::null_mut(), 0) } > 0 {}
+}
+
 /// Kills and reaps the orphans of a check process that has ended. Returns those that were still alive.
 ///
-/// An orphan is told by its session, the check's own, or by `marker` in its environment.
+/// An orphan is told by its session, the check's own, or by `marker` in its environment. While nothing
+/// else runs, every stranger among our children is one.
 pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
     let own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut named = BTreeMap::new();
@@ -50,7 +59,9 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
             .0
             .iter()
             .filter(|(pid, process)| process.parent == us && !own.contains(pid))
-            .filter(|(pid, process)| process.session == check || is_marked(**pid, marker))
+            .filter(|(pid, process)| {
+                own.as_slice() == [check] || process.session == check || is_marked(**pid, marker)
+            })
             .collect();
         if orphans.is_empty() || Instant::now() > limit {
             return named.into_values().collect();

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::compile::{self, Build};
 use crate::course::{Course, Selection};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lab::{Check, Lab, Part};
 use crate::progress::Progress;
 use crate::report::{CheckReport, LabReport, Report};
@@ -65,7 +65,11 @@ pub fn grade(
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
     progress.building(units.len());
-    let builds = build(&scratch, course, &units, &progress)?;
+    let builds = match build(&scratch, course, &units, &progress) {
+        // What was not built was not run either: the report says so.
+        Err(Error::Interrupted(_)) => BTreeMap::new(),
+        builds => builds?,
+    };
     let runner = Runner {
         course,
         scratch: &scratch,
@@ -93,9 +97,11 @@ pub fn grade(
                 None
             }
             None => {
-                let why = unreadable.get(lab.name.as_str()).cloned().unwrap_or_default();
-                let ran = Ran::without_running(Verdict::DidNotCompile(Uncompiled::Unreadable(why)));
-                Some(CheckReport::new(lab, part, check, settings, ran))
+                let verdict = match unreadable.get(lab.name.as_str()) {
+                    Some(why) => Verdict::DidNotCompile(Uncompiled::Unreadable(why.clone())),
+                    None => Verdict::interrupted(),
+                };
+                Some(CheckReport::new(lab, part, check, settings, Ran::without_running(verdict)))
             }
         });
     }
@@ -173,7 +179,11 @@ impl<'a> Control<'a> {
         if !timed_out || self.settings.subject == Subject::Reference || crate::signals::received().is_some() {
             return Ok(ran);
         }
-        let Some((unit, build)) = self.reference(task.unit.lab)? else { return Ok(ran) };
+        let reference = match self.reference(task.unit.lab) {
+            Err(Error::Interrupted(_)) => None,
+            reference => reference?,
+        };
+        let Some((unit, build)) = reference else { return Ok(ran) };
         let control = self.runner.run(&Task { unit: &unit, build: &build, ..task.clone() })?;
         if control.verdict.is_passed() {
             return Ok(ran);

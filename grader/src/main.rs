@@ -54,28 +54,28 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => grade(&course, &cli.grade),
         Some(Command::List { labs }) => {
-            publish::print(&list::render(&course, &labs)?);
+            publish::print(&list::render(&course, &labs)?)?;
             Ok(ExitCode::FullMarks)
         }
         Some(Command::Hint { lab, part_or_check, level }) => {
-            publish::print(&hint::render(course.lab(&lab)?, &part_or_check, level)?);
+            publish::print(&hint::render(course.lab(&lab)?, &part_or_check, level)?)?;
             Ok(ExitCode::FullMarks)
         }
         Some(Command::Verify { labs, runs, pace }) => {
             let settings = settings(Subject::Submission, &pace)?;
             let findings = verify::verify(&course, &labs, runs, &settings)?;
-            publish::print(&findings.render());
+            publish::print(&findings.render())?;
             Ok(if findings.is_sound() { ExitCode::FullMarks } else { ExitCode::InconsistentCourse })
         }
     }
 }
 
 fn grade(course: &Course, args: &GradeArgs) -> Result<ExitCode> {
-    let selections = course.select(&args.words)?;
+    let selections = course.select_for(&args.subject, &args.words)?;
     let settings = settings(args.subject.clone(), &args.pace)?;
     let mut listener = publish::Listener::new(args);
     let report = grade::grade(course, &selections, &settings, &mut listener)?;
-    publish::report(&report, args.format, args.output.as_deref())?;
+    publish::report(&report, args.format, &args.output)?;
     let full = report.score.is_full() || args.exit_policy == ExitPolicy::Ran;
     Ok(match signals::received() {
         Some(signal) => ExitCode::Interrupted(signal),

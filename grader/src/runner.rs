@@ -109,8 +109,7 @@ impl Runner<'_> {
             }
         };
         if crate::signals::received().is_some() {
-            let why = "the run was interrupted before this check began".to_owned();
-            return Ok(Ran::without_running(Verdict::Inconclusive { why }));
+            return Ok(Ran::without_running(Verdict::interrupted()));
         }
         self.execute(binary, task)
     }

@@ -64,6 +64,11 @@ pub enum Uncompiled {
 }
 
 impl Verdict {
+    /// The verdict on a check that was never begun.
+    pub fn interrupted() -> Verdict {
+        Verdict::Inconclusive { why: "the run was interrupted before this check began".to_owned() }
+    }
+
     /// Whether the points are earned.
     pub fn is_passed(&self) -> bool {
         *self == Verdict::Passed
