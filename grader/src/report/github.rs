@@ -38,7 +38,10 @@ pub fn render(report: &Report) -> String {
         text.push_str(line);
     }
     let more = errors.len().saturating_sub(MOST_ERRORS);
-    let more = if more == 0 { String::new() } else { format!("; {more} more problems are in the summary") };
+    let more = match more {
+        0 => String::new(),
+        more => format!("; {} in the summary", crate::progress::plural(more, "more problem")),
+    };
     let _ = writeln!(text, "::notice title=Points::{}{more}", report.score);
     text
 }
