@@ -112,7 +112,9 @@ impl Instruction {
         let known = matches!(rest[0], 0x00..=0x3b | 0x63 | 0x80..=0x8b | 0xc6 | 0xc7 | 0xf6 | 0xf7 | 0xff);
         let registers_only = modrm >> 6 == 3;
         let own_stack = modrm & 7 == 4 && sib & 7 == 4 && !extended;
-        !(known && (registers_only || own_stack))
+        // Relative to the instruction pointer: a static of this process.
+        let own_static = modrm & 0xc7 == 5;
+        !(known && (registers_only || own_stack || own_static))
     }
 }
 
@@ -249,7 +251,7 @@ impl<'c> Stepper<'c> {
     ///
     /// # Errors
     /// As [`Stepper::step`].
-    pub fn next(&mut self) -> Result<Instruction, Stop> {
+    pub fn standing_at(&mut self) -> Result<Instruction, Stop> {
         let registers = self.registers()?;
         Ok(Instruction { callers: self.callers(registers.rsp), ..self.instruction(registers.rip) })
     }
@@ -324,6 +326,7 @@ impl<'c> Stepper<'c> {
         let mut visible = 0;
         let mut seen: HashMap<Vec<u64>, u32> = HashMap::new();
         let mut before = self.watch.bytes();
+        let mut last = 0;
         for _ in 0..limit.steps {
             let registers = self.registers()?;
             let instruction = self.instruction(registers.rip);
@@ -333,8 +336,10 @@ impl<'c> Stepper<'c> {
                 }
                 visible += 1;
             }
-            if limit.spinning {
-                let times = seen.entry(state(&registers)).or_default();
+            // Whoever goes round in circles jumps back once a round.
+            let back = std::mem::replace(&mut last, registers.rip) >= registers.rip;
+            if limit.spinning && back {
+                let times = seen.entry(self.state(&registers)).or_default();
                 *times += 1;
                 if *times > 1 {
                     return Ok(Reached::Spinning);
@@ -377,6 +382,20 @@ impl<'c> Stepper<'c> {
         }
         // SAFETY: all-zero is a valid value already, and the kernel has filled it.
         Ok(unsafe { registers.assume_init() })
+    }
+
+    /// What decides the next steps: the registers, and the part of the stack in use.
+    fn state(&self, registers: &libc::user_regs_struct) -> Vec<u64> {
+        let r = registers;
+        let mut stack = [0u8; 640];
+        let length = read_memory(self.pid, r.rsp - 128, &mut stack);
+        let mut state = vec![
+            r.rip, r.rsp, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
+            r.r13, r.r14, r.r15,
+        ];
+        let words = stack[..length].chunks_exact(8).filter_map(|word| word.try_into().ok());
+        state.extend(words.map(u64::from_le_bytes));
+        state
     }
 
     fn instruction(&self, address: u64) -> Instruction {
@@ -484,15 +503,6 @@ pub fn first_change(
         found.callers = worker.callers(stack);
     }
     Ok(found)
-}
-
-/// The registers that decide what comes next, without the kernel's notes.
-fn state(registers: &libc::user_regs_struct) -> Vec<u64> {
-    let r = registers;
-    vec![
-        r.rip, r.rsp, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
-        r.r13, r.r14, r.r15,
-    ]
 }
 
 /// Whether the child has stopped or ended, without taking the news.

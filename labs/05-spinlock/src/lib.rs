@@ -158,7 +158,9 @@ impl TtasLock {
     /// beginning is fine) and tells the processor that it is spinning by `pause`
     /// ([`core::hint::spin_loop`]).
     pub fn lock(&self) {
-        todo!("wait by reading, with `pause`, until the lock looks free; only then try the atomic instruction")
+        todo!(
+            "wait by reading, with `pause`, until the lock looks free; only then try the atomic instruction"
+        )
     }
 
     /// Takes the lock if it is free. True if the caller now holds it. Never waits.

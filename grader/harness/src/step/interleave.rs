@@ -238,14 +238,14 @@ impl Stage<'_, '_> {
         self.reset()?;
         let whole = self.actors[0].step(Limit { spinning: true, ..Limit::visible(first) })?;
         let through = matches!(whole, Reached::Mark(_) | Reached::Spinning);
-        let place = if through { None } else { Some(self.actors[0].stepper.next()?) };
+        let place = if through { None } else { Some(self.actors[0].stepper.standing_at()?) };
         let mut other = None;
         match second {
             None => self.actors[1].enter()?,
             Some(second) => {
                 let reached = self.actors[1].step(Limit { spinning: true, ..Limit::visible(second) })?;
                 if reached == Reached::Limit {
-                    other = Some(self.actors[1].stepper.next()?);
+                    other = Some(self.actors[1].stepper.standing_at()?);
                 }
             }
         }
@@ -278,7 +278,7 @@ impl Stage<'_, '_> {
         }
         let whole = self.actors[0].step(Limit { spinning: true, ..Limit::visible(at) })?;
         let through = matches!(whole, Reached::Mark(_) | Reached::Spinning);
-        let place = if through { None } else { Some(self.actors[0].stepper.next()?) };
+        let place = if through { None } else { Some(self.actors[0].stepper.standing_at()?) };
         self.actors[1].enter()?;
         let (enter, leave) = (self.section.enter_name, self.section.leave_name);
         while self.actors[0].at != At::Ready {
@@ -311,7 +311,7 @@ impl Stage<'_, '_> {
         }
         let whole = self.actors[1].step(Limit { spinning: true, ..Limit::visible(at) })?;
         let through = whole != Reached::Limit;
-        let place = if through { None } else { Some(self.actors[1].stepper.next()?) };
+        let place = if through { None } else { Some(self.actors[1].stepper.standing_at()?) };
         self.actors[0].enter()?;
         self.actors[1].enter()?;
         let story = format!(
@@ -349,11 +349,7 @@ impl Stage<'_, '_> {
             ));
         }
         for _ in 0..2 {
-            if let Some(holder) = self.actors.iter().position(|actor| actor.at == At::Inside) {
-                if !self.actors[holder].run()? {
-                    return Err(self.stuck(leave));
-                }
-            }
+            self.let_out()?;
             let Some(next) = self.actors.iter().position(|actor| actor.at == At::Entering) else { continue };
             // At full speed, but the other one may have to move first.
             let mut entered = self.actors[next].step(Limit::steps(2000))? != Reached::Limit;
@@ -374,12 +370,16 @@ impl Stage<'_, '_> {
             }
             self.exclusive("the second got in while the first was still there", place)?;
         }
-        if let Some(holder) = self.actors.iter().position(|actor| actor.at == At::Inside) {
-            if !self.actors[holder].run()? {
-                return Err(self.stuck(leave));
-            }
-        }
+        self.let_out()?;
         Ok(())
+    }
+
+    /// Whoever is inside leaves.
+    fn let_out(&mut self) -> Outcome {
+        match self.actors.iter().position(|actor| actor.at == At::Inside) {
+            Some(holder) if !self.actors[holder].run()? => Err(self.stuck(self.section.leave_name)),
+            _ => Ok(()),
+        }
     }
 
     fn stuck(&self, name: &str) -> Stop {
@@ -450,7 +450,7 @@ pub fn races<T: Sync>(
         }
         let [first, second] = &mut workers;
         let stopped = first.step(Limit::visible(point), |_| {})?;
-        let place = if stopped == Reached::Limit { Some(first.next()?) } else { None };
+        let place = if stopped == Reached::Limit { Some(first.standing_at()?) } else { None };
         let interrupting = finish(second)?.value;
         let interrupted = match stopped {
             Reached::Mark(mark) => mark.value,
