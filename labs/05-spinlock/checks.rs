@@ -156,11 +156,19 @@ fn atomics_touch_only_their_word(check: &mut Check) -> Outcome {
 /// Each of the three is one locked instruction: nothing can come in between.
 fn each_is_one_locked_instruction(check: &mut Check) -> Outcome {
     type Call = (&'static str, fn(*mut u32, usize) -> u32);
-    // SAFETY (all three): the address is that of a live word in shared memory.
     let calls: [Call; 3] = [
-        ("`atomic_swap`", |word, index| unsafe { atomic_swap(word, 11 + index as u32) }),
-        ("`compare_and_swap`", |word, index| unsafe { compare_and_swap(word, 7, 11 + index as u32) }),
-        ("`fetch_and_add`", |word, index| unsafe { fetch_and_add(word, 11 + index as u32) }),
+        ("`atomic_swap`", |word, index| {
+            // SAFETY: the address of a live word in shared memory.
+            unsafe { atomic_swap(word, 11 + index as u32) }
+        }),
+        ("`compare_and_swap`", |word, index| {
+            // SAFETY: as above.
+            unsafe { compare_and_swap(word, 7, 11 + index as u32) }
+        }),
+        ("`fetch_and_add`", |word, index| {
+            // SAFETY: as above.
+            unsafe { fetch_and_add(word, 11 + index as u32) }
+        }),
     ];
     let mut interleavings = 0;
     for (name, call) in calls {

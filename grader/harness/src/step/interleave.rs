@@ -14,8 +14,9 @@ const INSIDE: u64 = 2;
 const DONE: u64 = 3;
 const REFUSED: u64 = 4;
 
-/// After this many steps no further pair of preemptions is begun: about a quarter of a second.
-const PAIRS: usize = 10_000;
+/// Steps for each way of preempting, about a quarter of a second: a lock of usual size takes a third of it with
+/// one preemption. The verdict depends on this number only, never on the clock.
+const BUDGET: usize = 10_000;
 
 /// Processor seconds that a worker may take for a call which nothing keeps from returning.
 const PATIENCE: f64 = 0.3;
@@ -140,34 +141,38 @@ pub fn mutual_exclusion<T: Sync>(
     let mut stage = Stage { check, section, watch, free, actors, schedules: 0 };
     stage.alone()?;
     stage.while_held()?;
-    let mut points = 0;
-    while !stage.while_entering(points, None)? {
-        points += 1;
-    }
-    for waiting in [false, true] {
-        let mut at = 0;
-        while !stage.while_leaving(at, waiting && section.waits)? {
-            at += 1;
-        }
-    }
+    let points = stage.each_point(|stage, at| stage.while_entering(at, None))?;
+    stage.each_point(|stage, at| stage.while_leaving(at, false))?;
     if section.waits {
-        let mut at = 0;
-        while !stage.after_waiting(at)? {
-            at += 1;
-        }
+        stage.each_point(|stage, at| stage.while_leaving(at, true))?;
+        stage.each_point(Stage::after_waiting)?;
     }
-    'pairs: for first in 0..points {
-        for second in 0..points {
-            if stage.actors.iter().map(|actor| actor.stepper.taken()).sum::<usize>() > PAIRS {
-                break 'pairs;
-            }
+    stage.each_point(|stage, pair| {
+        let (first, second) = (pair / points.max(1), pair % points.max(1));
+        let over = first >= points;
+        if !over {
             stage.while_entering(first, Some(second))?;
         }
-    }
+        Ok(over)
+    })?;
     Ok(stage.schedules)
 }
 
 impl Stage<'_, '_> {
+    /// Runs schedule 0, 1, 2, … until one says that there are no more, or the budget is used up. Returns how many.
+    fn each_point(
+        &mut self,
+        mut schedule: impl FnMut(&mut Self, usize) -> Result<bool, Stop>,
+    ) -> Result<usize, Stop> {
+        let taken = |stage: &Self| stage.actors.iter().map(|actor| actor.stepper.taken()).sum::<usize>();
+        let end = taken(self) + BUDGET;
+        let mut at = 0;
+        while taken(self) < end && !schedule(self, at)? {
+            at += 1;
+        }
+        Ok(at)
+    }
+
     /// Both workers stand before `enter`, and the lock is free.
     fn reset(&mut self) -> Outcome {
         self.schedules += 1;
