@@ -13,7 +13,7 @@ pub fn judge(execution: &Execution) -> Verdict {
             .filter(|told| *told != Told::Inconclusive || execution.leftovers.is_empty())
             .find_map(|told| execution.events.iter().find_map(|event| told.verdict(event)));
     let overran = || {
-        let why = "the check itself had to be killed long after its deadline".to_owned();
+        let why = format!("the check itself had to be killed long after its deadline\n{}", execution.hang);
         (execution.stopped == Some(Stopped::Overran)).then_some(Verdict::TimedOut { why })
     };
     let stopped = || match execution.stopped? {
@@ -109,6 +109,7 @@ mod tests {
             output: Output::default(),
             elapsed: Duration::ZERO,
             leftovers: Vec::new(),
+            hang: String::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::event::{Event, MAX_FRAME};
+use harness::observe::Root;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 
@@ -62,6 +63,8 @@ pub struct Execution {
     pub elapsed: Duration,
     /// Processes that outlived the check, by number and name.
     pub leftovers: Vec<String>,
+    /// What everything was waiting for when the check had overrun; empty if it did not.
+    pub hang: String,
 }
 
 /// How a process ended.
@@ -112,6 +115,7 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
         pipes: [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)]
             .map(|pipe| pipe.map(fs::File::from)),
         output: Output::default(),
+        hang: String::new(),
     };
     for pipe in watch.pipes.iter().flatten() {
         nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))
@@ -125,8 +129,11 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
     let leftovers = descendants::end_orphans(pid, &marker.assignment());
     descendants::forget(pid);
     watch.drain();
+    // The last output may have come together with the end.
+    let flooded = (watch.output.total() > MOST_OUTPUT).then_some(Stopped::Flooded);
     Ok(Execution {
-        stopped: stopped?,
+        stopped: stopped?.or(flooded),
+        hang: watch.hang,
         events: watch.received,
         malformed: watch.malformed,
         exit: exit(status),
@@ -182,7 +189,12 @@ fn command(order: &Order<'_>, marker: &Marker, directory: &Path, events: &OwnedF
         name == "PATH" || name == "HOME" || name == "LANG" || name.starts_with("LC_")
     });
     let kept: Vec<_> = kept.collect();
-    command.env_clear().envs(kept).env("RUST_BACKTRACE", "0").env(Marker::NAME, &marker.0);
+    command
+        .env_clear()
+        .envs(kept)
+        .env("RUST_BACKTRACE", "0")
+        .env("TMPDIR", directory)
+        .env(Marker::NAME, &marker.0);
     command.current_dir(directory);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let prepare = move || {
@@ -207,6 +219,7 @@ struct Watch {
     malformed: usize,
     pipes: [Option<fs::File>; 2],
     output: Output,
+    hang: String,
 }
 
 impl Watch {
@@ -226,6 +239,10 @@ impl Watch {
             };
             if stopped.is_none() && why.is_some() {
                 stopped = why;
+                if why == Some(Stopped::Overran) {
+                    let check = Root { pid, name: "the check itself".to_owned() };
+                    self.hang = harness::observe::hang_report_of(&[check], &[]);
+                }
                 self.events = None;
                 kill_at = now + GRACE;
             } else if now >= kill_at {
