@@ -171,6 +171,29 @@ impl Course {
         Mutant::parse_all(&shown, &text).map_err(|sentence| Error::Course(vec![sentence]))
     }
 
+    /// How many mutants every lab must have, as `[workspace.metadata.course]` of the course's manifest says.
+    ///
+    /// # Errors
+    /// [`Error::Course`] when the manifest cannot be read.
+    pub fn least_mutants(&self) -> Result<usize> {
+        let path = self.root.join("Cargo.toml");
+        let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, &error))?;
+        let manifest: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            Error::Course(vec![format!("Cargo.toml: {}", error.message())])
+        })?;
+        let keys = ["workspace", "metadata", "course", "mutants"];
+        let manifest = toml::Value::Table(manifest);
+        let mut value = Some(&manifest);
+        for key in keys {
+            value = value.and_then(|value| value.get(key));
+        }
+        let wrong = || Error::Course(vec![format!("Cargo.toml: `{}` is not a count", keys.join("."))]);
+        match value {
+            None => Ok(0),
+            Some(value) => value.as_integer().and_then(|count| count.try_into().ok()).ok_or_else(wrong),
+        }
+    }
+
     /// The source folder of a subject of `lab`, and how messages name it.
     pub fn source_root(&self, lab: &Lab, subject: &Subject) -> (PathBuf, String) {
         match subject {
@@ -206,7 +229,8 @@ impl Course {
             return Err(Error::Usage(format!("`{}` has no mutant named `{name}`; {near}", lab.name)));
         };
         let mutated = sources.and_then(|sources| mutant.apply(&sources));
-        mutated.map(Ok).map_err(|sentence| Error::Course(vec![sentence]))
+        let file = format!("solutions/{}/mutants.toml", lab.directory);
+        mutated.map(Ok).map_err(|sentence| Error::Course(vec![format!("{file}: {sentence}")]))
     }
 
     fn find_lab(&self, word: &str) -> Option<&Lab> {

@@ -163,6 +163,18 @@ impl Check {
     }
 }
 
+impl Evidence {
+    /// Every kind.
+    pub const ALL: [Evidence; 6] = [
+        Evidence::Explore,
+        Evidence::Faults,
+        Evidence::Observe,
+        Evidence::Stress,
+        Evidence::Answers,
+        Evidence::MachineCode,
+    ];
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -184,7 +196,8 @@ pub fn place(text: &str, span: Option<Range<usize>>) -> String {
     format!("{line}:{column}")
 }
 
-fn is_kebab_case(name: &str) -> bool {
+/// Whether it is small words and numbers with hyphens between them.
+pub fn is_kebab_case(name: &str) -> bool {
     let word =
         |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.split('-').all(word)

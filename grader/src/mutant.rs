@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::lab::place;
+use crate::lab::{is_kebab_case, place};
 use crate::subject::Sources;
 
 /// One entry of `mutants.toml`.
@@ -44,6 +44,22 @@ impl Mutant {
             format!("{path}:{place}: {}", error.message().replace('\n', "; "))
         })?;
         Ok(file.mutants)
+    }
+
+    /// What is wrong with the entry by itself; empty for a sound one.
+    pub fn inconsistencies(&self) -> Vec<String> {
+        let name = &self.name;
+        let mut found = Vec::new();
+        if !is_kebab_case(name) {
+            found.push(format!("the mutant name `{name}` is not kebab-case"));
+        }
+        if self.bug.trim().is_empty() {
+            found.push(format!("mutant `{name}` does not say what its bug is"));
+        }
+        if self.caught_by.is_empty() {
+            found.push(format!("mutant `{name}` is caught by no check"));
+        }
+        found
     }
 
     /// The reference with this mistake in it.
