@@ -13,13 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// The checks, with their deadlines in seconds.
 const CHECKS: [(&str, f64); 8] = [
     ("ends", 5.0),
-    ("waits", 600.0),
     ("leaves-daemons", 600.0),
     ("floods", 60.0),
     ("speaks", 5.0),
     ("stops-its-supervisor", 0.2),
     ("kills-its-supervisor", 5.0),
     ("leaves-ipc", 5.0),
+    ("waits", 600.0),
 ];
 
 /// The shared target directory.

@@ -58,7 +58,7 @@ fn a_stopped_supervisor_is_killed_and_the_hang_explained() {
     run(command.args(["--format", "json"]))
         .code(1)
         .says("the check itself had to be killed long after its deadline")
-        .says("stopped by a signal")
+        .says("is stopped: it got a stop signal")
         .says("\"verdict\": \"timed-out\"")
         .says("\"verdict\": \"passed\"")
         .left_nothing();
