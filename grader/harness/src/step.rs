@@ -102,14 +102,14 @@ impl Instruction {
             [0x04 | 0x05 | 0x0c | 0x0d | 0x24 | 0x25 | 0x2c | 0x2d | 0x34 | 0x35 | 0x3c | 0x3d, ..] => {
                 return false;
             }
-            [0xa8 | 0xa9, ..] | [0xff, 0x15 | 0x25, ..] => return false,
+            [0x98 | 0x99 | 0xa8 | 0xa9, ..] | [0xff, 0x15 | 0x25, ..] => return false,
             [0x0f, 0x80..=0x8f | 0x05 | 0x0b | 0x1e | 0x1f, ..] | [0x8d, ..] => return false,
             [0x0f, _, modrm, sib, ..] | [_, modrm, sib, ..] => (modrm, sib),
             _ => return true,
         };
         let prefix = length.checked_sub(1).and_then(|last| self.bytes.get(last));
         let extended = prefix.is_some_and(|byte| (0x40..=0x4f).contains(byte) && byte & 1 != 0);
-        let known = matches!(rest[0], 0x00..=0x3b | 0x63 | 0x80..=0x8b | 0xc6 | 0xc7 | 0xf6 | 0xf7 | 0xff);
+        let known = matches!(rest[0], 0x00..=0x3b | 0x63 | 0x69 | 0x6b | 0x80..=0x8b | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xff);
         let registers_only = modrm >> 6 == 3;
         let own_stack = modrm & 7 == 4 && sib & 7 == 4 && !extended;
         // Relative to the instruction pointer: a static of this process.
@@ -621,6 +621,7 @@ mod tests {
     #[test]
     fn arithmetic_on_eax_is_invisible() {
         check(&[0xa8, 0x01], false, false);
+        check(&[0x48, 0xd1, 0xe8], false, false);
         check(&[0x3d, 0x00, 0x00, 0x00, 0x00], false, false);
     }
 

@@ -14,9 +14,12 @@ const INSIDE: u64 = 2;
 const DONE: u64 = 3;
 const REFUSED: u64 = 4;
 
-/// Steps for each way of preempting, about a quarter of a second: a lock of usual size takes a third of it with
-/// one preemption. The verdict depends on this number only, never on the clock.
-const BUDGET: usize = 10_000;
+/// Steps for each way of stopping one worker once. A lock of usual size takes 1,000 to 5,000 (25 µs each on an idle
+/// machine). The verdict depends on this number only, never on the clock.
+const ONCE: usize = 16_000;
+
+/// Steps for stopping both.
+const TWICE: usize = 6_000;
 
 /// Processor seconds that a worker may take for a call which nothing keeps from returning.
 const PATIENCE: f64 = 0.3;
@@ -141,19 +144,18 @@ pub fn mutual_exclusion<T: Sync>(
     let mut stage = Stage { check, section, watch, free, actors, schedules: 0 };
     stage.alone()?;
     stage.while_held()?;
-    let points = stage.each_point(|stage, at| stage.while_entering(at, None))?;
-    stage.each_point(|stage, at| stage.while_leaving(at, false))?;
+    let points = stage.each_point(ONCE, |stage, at| stage.while_entering(at, None))?;
+    stage.each_point(ONCE, |stage, at| stage.while_leaving(at, false))?;
     if section.waits {
-        stage.each_point(|stage, at| stage.while_leaving(at, true))?;
-        stage.each_point(Stage::after_waiting)?;
+        stage.each_point(ONCE, |stage, at| stage.while_leaving(at, true))?;
+        stage.each_point(ONCE, Stage::after_waiting)?;
     }
-    stage.each_point(|stage, pair| {
-        let (first, second) = (pair / points.max(1), pair % points.max(1));
-        let over = first >= points;
-        if !over {
-            stage.while_entering(first, Some(second))?;
-        }
-        Ok(over)
+    let mut pairs: Vec<(usize, usize)> =
+        (0..points).flat_map(|first| (0..points).map(move |second| (first, second))).collect();
+    pairs.sort_by_key(|(first, second)| first + second);
+    stage.each_point(TWICE, |stage, at| match pairs.get(at) {
+        Some(&(first, second)) => stage.while_entering(first, Some(second)).map(|_| false),
+        None => Ok(true),
     })?;
     Ok(stage.schedules)
 }
@@ -162,10 +164,11 @@ impl Stage<'_, '_> {
     /// Runs schedule 0, 1, 2, … until one says that there are no more, or the budget is used up. Returns how many.
     fn each_point(
         &mut self,
+        budget: usize,
         mut schedule: impl FnMut(&mut Self, usize) -> Result<bool, Stop>,
     ) -> Result<usize, Stop> {
         let taken = |stage: &Self| stage.actors.iter().map(|actor| actor.stepper.taken()).sum::<usize>();
-        let end = taken(self) + BUDGET;
+        let end = taken(self) + budget;
         let mut at = 0;
         while taken(self) < end && !schedule(self, at)? {
             at += 1;
