@@ -79,12 +79,7 @@ fn a_target_directory_that_cannot_be_written_is_an_error() {
 fn check_unreadable(break_it: impl Fn(&Path), why: &str) {
     let broken = Broken::new();
     break_it(&broken.lab().join("src"));
-    run(&mut broken.grader())
-        .code(1)
-        .says("could run: ")
-        .says(why)
-        .says("0/10")
-        .left_nothing();
+    run(&mut broken.grader()).code(1).says("could run: ").says(why).says("0/10").left_nothing();
 }
 
 #[test]
