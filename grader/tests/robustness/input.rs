@@ -157,10 +157,16 @@ fn a_machine_without_dev_shm_grades_all_the_same() {
 }
 
 #[test]
-fn a_machine_without_proc_grades_or_says_what_is_missing() {
+fn a_machine_without_proc_grades_all_the_same() {
     run(&mut grader(&["ends"])).code(0);
     let Some(mut command) = mounted("mount -t tmpfs none /proc", &["ends"]) else { return };
-    let ended = run(&mut command);
-    assert!(matches!(ended.status.code(), Some(0 | 70)), "{ended}");
-    assert!(!ended.stderr.contains("panicked"), "{ended}");
+    // The real cargo: the one that rustup puts on the path does need `/proc`.
+    run(command.env("CARGO", env!("CARGO"))).code(0).says("10/10");
+}
+
+#[test]
+fn a_machine_without_some_entries_of_proc_grades_all_the_same() {
+    let script = "mount -t tmpfs none /proc/sys; mount -t tmpfs none /proc/sysvipc";
+    let Some(mut command) = mounted(script, &["ends"]) else { return };
+    run(&mut command).code(0).says("10/10").left_nothing();
 }
