@@ -15,6 +15,9 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 /// An instruction that was seen at work: the rule to apply, its address in the binary, its bytes.
 pub type Seen = (String, u64, Vec<u8>);
 
+const UNLOCKED: &str = "read-modify-write-is-locked:";
+const NO_STD_ATOMICS: &str = "no-std-atomics:";
+
 /// A rule that an instruction breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -34,10 +37,15 @@ pub struct Broken {
 /// - `read-modify-write-is-locked:CRATE`: every `cmpxchg`, `xadd`, `bts`, `btr` and `btc` on shared memory in that crate's
 ///   functions must have the `lock` prefix. The address is not used.
 ///
+/// - `no-std-atomics:PATH`: the functions whose path begins so (`spinlock::TtasLock`) call nothing that does this
+///   lab's work for them. The address is not used.
+///
 /// `called-by` after an instruction is a call that may have led to it; it helps to name the student's line
 /// when the instruction itself stands in the standard library. Other rules only point somewhere ([`describe`]).
 pub fn judge(binary: &Path, instructions: &[Seen]) -> Option<Broken> {
-    let wanted = |rule: &str| rule == "changes-lock-word" || rule.starts_with("read-modify-write-is-locked:");
+    let wanted = |rule: &str| {
+        rule == "changes-lock-word" || rule.starts_with(UNLOCKED) || rule.starts_with(NO_STD_ATOMICS)
+    };
     if !instructions.iter().any(|(rule, ..)| wanted(rule)) {
         return None;
     }
@@ -48,7 +56,10 @@ pub fn judge(binary: &Path, instructions: &[Seen]) -> Option<Broken> {
             let place = image.own_place(*address, callers(&instructions[index + 1..]));
             changes_lock_word(&image, *address, bytes, place)
         }
-        rule => image.unlocked(rule.strip_prefix("read-modify-write-is-locked:")?),
+        rule => match rule.strip_prefix(NO_STD_ATOMICS) {
+            Some(path) => image.borrowed(path),
+            None => image.unlocked(rule.strip_prefix(UNLOCKED)?),
+        },
     })
 }
 
@@ -129,9 +140,12 @@ fn changes_lock_word(image: &Image<'_>, address: u64, bytes: &[u8], place: Optio
     })
 }
 
-/// Functions of the standard library that do this lab's work.
+/// Functions of the standard library that do a student's work. A fence for the compiler alone does not.
 fn is_synchronisation(name: &str) -> bool {
     let name = name.trim_start_matches('<');
+    if name == "core::sync::atomic::compiler_fence" {
+        return false;
+    }
     ["core::sync", "std::sync", "std::sys::sync", "alloc::sync"].iter().any(|path| name.starts_with(path))
 }
 
@@ -253,6 +267,25 @@ impl<'d> Image<'d> {
     }
 }
 
+impl Image<'_> {
+    /// The first call of the standard library's synchronisation in the functions below a path.
+    fn borrowed(&self, path: &str) -> Option<Broken> {
+        self.functions.iter().filter(|function| belongs_to(&function.name, path)).find_map(|function| {
+            let code = self.bytes(function)?;
+            let calls = Decoder::with_ip(64, code, function.start, DecoderOptions::NONE);
+            calls.into_iter().filter(Instruction::is_call_near).find_map(|call| {
+                let callee = self.function(call.near_branch_target())?;
+                is_synchronisation(&callee.name).then(|| Broken {
+                    expected: "the atomic instructions are written in this lab, with `asm!`".to_owned(),
+                    observed: format!("`{}` calls `{}`", function.name, callee.name),
+                    look: format!("`{}`", function.name),
+                    place: self.place(call.ip()),
+                })
+            })
+        })
+    }
+}
+
 /// The legacy mangling ends in a hash.
 fn without_hash(name: &str) -> &str {
     match name.rsplit_once("::h") {
@@ -261,9 +294,13 @@ fn without_hash(name: &str) -> &str {
     }
 }
 
-/// Whether a demangled function is the crate's own: `spinlock::f`, `<spinlock::T as Trait>::f`.
-fn belongs_to(name: &str, subject: &str) -> bool {
-    name.trim_start_matches('<').strip_prefix(subject).is_some_and(|rest| rest.starts_with("::"))
+/// Whether a demangled function is this one or lies below this path: `spinlock::f` and
+/// `<spinlock::T as Trait>::f` below `spinlock`.
+fn belongs_to(name: &str, path: &str) -> bool {
+    let rest = name.trim_start_matches('<').strip_prefix(path);
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with("::") || rest.starts_with(' ') || rest.starts_with('>')
+    })
 }
 
 #[cfg(test)]
@@ -314,6 +351,8 @@ mod tests {
     #[test]
     fn functions_are_told_apart_by_their_crate() {
         assert!(belongs_to("spinlock::SpinLock::lock", "spinlock"));
+        assert!(belongs_to("<spinlock::TtasLock>::lock", "spinlock::TtasLock"));
+        assert!(!belongs_to("spinlock::TtasLock::lock", "spinlock::Ttas"));
         assert!(belongs_to("<spinlock::Guard<L> as core::ops::Drop>::drop", "spinlock"));
         assert!(!belongs_to("harness::Shared<spinlock::SpinLock>::new", "spinlock"));
         assert!(!belongs_to("spinlock_more::f", "spinlock"));

@@ -212,7 +212,9 @@ fn each_is_one_locked_instruction(check: &mut Check) -> Outcome {
             },
         )?;
     }
-    check.instruction("read-modify-write-is-locked:spinlock", 0, &[]);
+    for function in ["atomic_swap", "compare_and_swap", "fetch_and_add"] {
+        check.instruction(&format!("read-modify-write-is-locked:spinlock::{function}"), 0, &[]);
+    }
     check.note(format!("{interleavings} interleavings of two calls"));
     Ok(())
 }
@@ -267,6 +269,7 @@ fn tries<L: Sync>(
 
 /// The lock word goes from free to taken by an atomic instruction.
 fn takes_the_lock_atomically(check: &mut Check) -> Outcome {
+    check.instruction("no-std-atomics:spinlock::SpinLock", 0, &[]);
     let lock = check.shared("`SpinLock::new`", SpinLock::new)?;
     changes_atomically(check, &lock, "`SpinLock::lock`", SpinLock::lock)?;
     let lock = check.shared("`SpinLock::new`", SpinLock::new)?;
@@ -403,6 +406,7 @@ fn waiters_only_read(check: &mut Check) -> Outcome {
 
 /// The lock word goes from free to taken by an atomic instruction.
 fn ttas_takes_the_lock_atomically(check: &mut Check) -> Outcome {
+    check.instruction("no-std-atomics:spinlock::TtasLock", 0, &[]);
     let lock = check.shared("`TtasLock::new`", TtasLock::new)?;
     changes_atomically(check, &lock, "`TtasLock::lock`", TtasLock::lock)?;
     let lock = check.shared("`TtasLock::new`", TtasLock::new)?;
@@ -514,6 +518,7 @@ fn first_come_first_served(check: &mut Check) -> Outcome {
 
 /// A ticket is drawn by one atomic instruction.
 fn ticket_is_drawn_atomically(check: &mut Check) -> Outcome {
+    check.instruction("no-std-atomics:spinlock::TicketLock", 0, &[]);
     let lock = check.shared("`TicketLock::new`", TicketLock::new)?;
     changes_atomically(check, &lock, "`TicketLock::lock`", TicketLock::lock)
 }

@@ -6,7 +6,7 @@
 //! The rules of this lab:
 //!
 //! - Write the atomic instructions yourself, with [`core::arch::asm!`]. Nothing from `core::sync`,
-//!   `std::sync` or the `pthread` family.
+//!   `std::sync` or the `pthread` family (`compiler_fence` is fine: it is no instruction).
 //! - A lock is a few plain words, all zeros when free or not, and holds no pointer: the checks put it
 //!   into memory that several processes share.
 //! - The parts are graded one by one. A later part may call your own functions from an earlier one, or not.
