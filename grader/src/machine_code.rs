@@ -219,8 +219,7 @@ impl<'d> Image<'d> {
     fn own_place<'i>(&self, address: u64, mut callers: impl Iterator<Item = &'i Seen>) -> Option<Place> {
         let mut at = address;
         loop {
-            let place = self.place(at)?;
-            if !place.file.starts_with("/rustc/") {
+            if let Some(place) = self.inlined_places(at).find(|place| !place.file.starts_with("/rustc/")) {
                 return Some(place);
             }
             let here = self.function(at)?.start;
@@ -229,12 +228,19 @@ impl<'d> Image<'d> {
     }
 
     fn place(&self, address: u64) -> Option<Place> {
-        let location = self.lines.as_ref()?.find_location(address).ok()??;
-        Some(Place {
-            file: location.file?.to_owned(),
-            line: location.line?,
-            column: location.column.unwrap_or(0),
-        })
+        place_of(&self.lines.as_ref()?.find_location(address).ok()??)
+    }
+
+    /// The source line of an instruction and of the calls that were inlined around it, innermost first.
+    fn inlined_places(&self, address: u64) -> impl Iterator<Item = Place> {
+        let mut places = Vec::new();
+        let frames = self.lines.as_ref().and_then(|lines| lines.find_frames(address).skip_all_loads().ok());
+        if let Some(mut frames) = frames {
+            while let Ok(Some(frame)) = frames.next() {
+                places.extend(frame.location.as_ref().and_then(place_of));
+            }
+        }
+        places.into_iter()
     }
 
     fn bytes(&self, function: &Function) -> Option<&'d [u8]> {
@@ -284,6 +290,11 @@ impl Image<'_> {
             })
         })
     }
+}
+
+fn place_of(location: &addr2line::Location<'_>) -> Option<Place> {
+    let (file, line) = (location.file?.to_owned(), location.line?);
+    Some(Place { file, line, column: location.column.unwrap_or(0) })
 }
 
 /// The legacy mangling ends in a hash.

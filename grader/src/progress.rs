@@ -26,7 +26,9 @@ impl Progress {
     /// Compilation of `count` subjects begins.
     pub fn building(&self, count: usize) {
         self.bar.set_length(count as u64);
-        self.say(&format!("building {}", plural(count, "lab")));
+        if count > 0 {
+            self.say(&format!("building {}", plural(count, "subject")));
+        }
     }
 
     /// So many subjects are ready.
@@ -38,7 +40,9 @@ impl Progress {
 
     /// Running of `count` checks begins.
     pub fn running(&self, count: usize) {
-        self.say(&format!("running {}", plural(count, "check")));
+        if count > 0 {
+            self.say(&format!("running {}", plural(count, "check")));
+        }
         self.bar.set_length(count as u64);
         self.bar.set_position(0);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {

@@ -41,7 +41,7 @@ impl Writer {
         }
         if let Verdict::DidNotCompile(uncompiled) = &check.verdict {
             if !self.told_build {
-                render_build_failure(&mut text, lab.checks, uncompiled);
+                render_build_failure(&mut text, uncompiled);
             }
             self.told_build = true;
             return text;
@@ -83,8 +83,6 @@ pub struct Heading<'a> {
     pub title: &'a str,
     /// Length of the longest name of a check.
     pub width: usize,
-    /// How many checks there are.
-    pub checks: usize,
 }
 
 /// The whole report.
@@ -97,7 +95,6 @@ pub fn render(report: &Report) -> String {
             directory: &lab.directory,
             title: &lab.title,
             width: lab.checks.iter().map(|check| check.name.len()).max().unwrap_or(0),
-            checks: lab.checks.len(),
         };
         for check in &lab.checks {
             text.push_str(&writer.check(&heading, check));
@@ -185,11 +182,10 @@ fn field(text: &mut String, label: &str, value: &str) {
     }
 }
 
-fn render_build_failure(text: &mut String, checks: usize, uncompiled: &Uncompiled) {
-    let checks = crate::progress::plural(checks, "check");
+fn render_build_failure(text: &mut String, uncompiled: &Uncompiled) {
     match uncompiled {
         Uncompiled::Unreadable(why) => {
-            let _ = writeln!(text, "  {RED}✗{RED:#} none of the {checks} could run: {why}\n");
+            let _ = writeln!(text, "  {RED}✗{RED:#} nothing could be checked: {why}\n");
         }
         Uncompiled::Compiler(errors) => {
             let why = if errors.in_checks {
@@ -197,7 +193,7 @@ fn render_build_failure(text: &mut String, checks: usize, uncompiled: &Uncompile
             } else {
                 "it does not compile"
             };
-            let _ = writeln!(text, "  {RED}✗{RED:#} none of the {checks} could run: {why}\n");
+            let _ = writeln!(text, "  {RED}✗{RED:#} nothing could be checked: {why}\n");
             for line in errors.first.trim_end().lines() {
                 let _ = writeln!(text, "    {line}");
             }

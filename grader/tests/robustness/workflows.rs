@@ -65,7 +65,10 @@ fn grading_is_short_and_keeps_its_report() {
     let steps = workflow["jobs"]["grade"]["steps"].as_vec().unwrap();
     let run =
         steps.iter().filter_map(|step| step["run"].as_str()).find(|run| run.contains("cargo run")).unwrap();
-    assert!(run.contains("--format github") && run.contains("--output \"$GITHUB_WORKSPACE/report.json\""), "{run}");
+    assert!(
+        run.contains("--format github") && run.contains("--output \"$GITHUB_WORKSPACE/report.json\""),
+        "{run}"
+    );
     let upload = steps.iter().find(|step| step["with"]["path"].as_str() == Some("report.json")).unwrap();
     assert_eq!(upload["if"].as_str(), Some("always()"), "the report is kept when points were lost");
 }

@@ -231,6 +231,12 @@ impl Supervisor {
     }
 }
 
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.sweep();
+    }
+}
+
 fn kill_one(pid: i32) {
     // SAFETY: sends a signal to a process below us, which cannot be reused before we reap it or its parent does.
     unsafe { libc::kill(pid, libc::SIGKILL) };
