@@ -136,7 +136,7 @@ impl Runner<'_> {
         Ok(Ran {
             verdict,
             notes: notes.collect(),
-            output: execution.output.text(),
+            output: readable(&execution.output.text()),
             elapsed: execution.elapsed,
         })
     }

@@ -101,7 +101,7 @@ impl Verdict {
                 Some(anstream::adapter::strip_str(&errors.first).to_string())
             }
             Verdict::DidNotCompile(Uncompiled::Unreadable(why)) => Some(why.clone()),
-            Verdict::TimedOut { why } => Some(format!("did not finish in time: {why}")),
+            Verdict::TimedOut { why } => Some(why.clone()),
             Verdict::Crashed { how, .. } => Some(how.clone()),
             Verdict::Leaked { what } => Some(format!("left behind: {what}")),
             Verdict::Inconclusive { why } => Some(format!("could not be decided: {why}")),

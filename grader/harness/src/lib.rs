@@ -5,7 +5,7 @@
 //! them, judges their answers, and tells the grader what it saw ([`event`]). Whatever a worker
 //! does (panics, exits, hangs, forks and forgets), the supervisor says so and cleans up.
 //!
-//! ```ignore
+//! ```text
 //! use harness::{Check, Outcome, ensure};
 //!
 //! harness::checks! {

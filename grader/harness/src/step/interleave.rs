@@ -19,7 +19,7 @@ const REFUSED: u64 = 4;
 const ONCE: usize = 16_000;
 
 /// Steps for stopping both.
-const TWICE: usize = 6_000;
+const TWICE: usize = 4_000;
 
 /// Processor seconds that a worker may take for a call which nothing keeps from returning.
 const PATIENCE: f64 = 0.3;
