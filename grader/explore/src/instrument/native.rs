@@ -1,0 +1,75 @@
+//! What the entry points do outside an exploration: the operation itself, as strong as there is.
+
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst, fence as native_fence};
+
+macro_rules! by_size {
+    ($address:expr, $size:expr, $atomic:ident => $do:expr, $wide:expr) => {
+        // SAFETY: the caller is about to do this very operation on a valid, aligned address.
+        unsafe {
+            match $size {
+                1 => {
+                    let $atomic = AtomicU8::from_ptr($address as *mut u8);
+                    $do as u128
+                }
+                2 => {
+                    let $atomic = AtomicU16::from_ptr($address as *mut u16);
+                    $do as u128
+                }
+                4 => {
+                    let $atomic = AtomicU32::from_ptr($address as *mut u32);
+                    $do as u128
+                }
+                8 => {
+                    let $atomic = AtomicU64::from_ptr($address as *mut u64);
+                    $do as u128
+                }
+                _ => $wide,
+            }
+        }
+    };
+}
+
+/// An atomic read.
+pub fn load(address: usize, size: usize) -> u128 {
+    by_size!(address, size, atomic => atomic.load(SeqCst), wide(address, 0, 0))
+}
+
+/// An atomic read-modify-write; returns the old value.
+pub fn update(address: usize, size: usize, change: impl Fn(u128) -> u128) -> u128 {
+    let mut old = load(address, size);
+    loop {
+        let seen = compare_exchange(address, size, old, change(old));
+        if seen == old {
+            return old;
+        }
+        old = seen;
+    }
+}
+
+/// An atomic compare-and-exchange; returns the old value.
+pub fn compare_exchange(address: usize, size: usize, expected: u128, new: u128) -> u128 {
+    by_size!(
+        address,
+        size,
+        atomic => match atomic.compare_exchange(expected as _, new as _, SeqCst, SeqCst) {
+            Ok(old) | Err(old) => old,
+        },
+        wide(address, expected, new)
+    )
+}
+
+/// A full fence.
+pub fn fence() {
+    native_fence(SeqCst);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn wide(address: usize, expected: u128, new: u128) -> u128 {
+    #[target_feature(enable = "cmpxchg16b")]
+    unsafe fn exchange(address: *mut u128, expected: u128, new: u128) -> u128 {
+        // SAFETY: the caller's contract.
+        unsafe { core::arch::x86_64::cmpxchg16b(address, expected, new, SeqCst, SeqCst) }
+    }
+    // SAFETY: code with 16-byte atomics was compiled for a processor that has them.
+    unsafe { exchange(address as *mut u128, expected, new) }
+}
