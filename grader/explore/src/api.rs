@@ -57,7 +57,7 @@ impl<T> JoinHandle<T> {
     pub fn join(self) -> T {
         // SAFETY: the shim passes the number on; it returns once the thread is at its end, so that nobody else uses `result`.
         let result = unsafe {
-            explore_join(self.thread);
+            entry::explore_join(self.thread);
             (*self.result).take()
         };
         result.expect("a joined thread has a result")
@@ -78,7 +78,7 @@ fn start<T: 'static>(name: &str, body: impl FnOnce() -> T + 'static) -> JoinHand
     });
     let mut body = Some(body);
     // SAFETY: the shim takes the body out, and reads the name, before it returns.
-    let thread = unsafe { explore_spawn(&raw mut body, name.as_ptr(), name.len()) };
+    let thread = unsafe { entry::explore_spawn((&raw mut body).cast(), name.as_ptr(), name.len()) };
     JoinHandle { thread, result }
 }
 
@@ -103,9 +103,14 @@ pub fn exploring() -> bool {
     !engine::current().is_null()
 }
 
-unsafe extern "C" {
-    fn explore_spawn(body: *mut Option<Box<dyn FnOnce()>>, name: *const u8, length: usize) -> usize;
-    fn explore_join(thread: usize);
+/// The shims below, with their signatures.
+mod entry {
+    use std::ffi::c_void;
+
+    unsafe extern "C" {
+        pub fn explore_spawn(body: *mut c_void, name: *const u8, length: usize) -> usize;
+        pub fn explore_join(thread: usize);
+    }
 }
 
 shims! {

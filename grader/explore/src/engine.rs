@@ -199,7 +199,7 @@ impl Engine {
             // SAFETY: short borrows, none of which is alive while the coroutine runs.
             let routine: *mut Routine = unsafe {
                 let running = (*engine).running;
-                (*engine).threads[running].forget_visits();
+                (&mut (*engine).threads)[running].forget_visits();
                 match (&mut (*engine).routines)[running].as_mut() {
                     Some(routine) => routine,
                     None => return,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the submission's code runs in workers only, never in this process.
 
+pub(crate) mod leftovers;
 mod process;
 mod respondent;
 mod student;
@@ -55,6 +56,7 @@ impl Check {
     pub fn standalone(seed: u64, deadline: Duration) -> Check {
         panics::install();
         deadline::install();
+        leftovers::install();
         Check::new(None, seed, deadline, 1.0)
     }
 
@@ -265,6 +267,13 @@ impl Check {
             Ok(()) if !left.is_empty() => {
                 let pids: Vec<String> = left.iter().map(i32::to_string).collect();
                 Err(Stop::Leaked(format!("processes still running at the end: {}", pids.join(", "))))
+            }
+            outcome => outcome,
+        };
+        let objects = leftovers::remove();
+        let outcome = match outcome {
+            Ok(()) if !objects.is_empty() => {
+                Err(Stop::Leaked(format!("not removed at the end: {}", objects.join(", "))))
             }
             outcome => outcome,
         };

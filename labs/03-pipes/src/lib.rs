@@ -213,6 +213,12 @@ impl LogServer {
     }
 }
 
+impl Drop for LogServer {
+    fn drop(&mut self) {
+        // Remove the FIFO's name here. No `todo!` in this place: it would turn another panic into an abort.
+    }
+}
+
 /// The writing side of a log, in any process that knows the path.
 #[derive(Debug)]
 pub struct Logger {

@@ -337,6 +337,10 @@ impl LogServer {
             }
             let mut piece = [0; 4096];
             let count = uninterrupted(|| read(&self.fifo, &mut piece))?;
+            if count == 0 {
+                // Not while our own write end is open. If it ever were: better an error than a loop that spins.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             self.pending.extend_from_slice(&piece[..count]);
         }
     }

@@ -1,5 +1,6 @@
 //! What the entry points do outside an exploration: the operation itself, as strong as there is.
 
+use std::arch::asm;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst, fence as native_fence};
 
 macro_rules! by_size {
@@ -9,19 +10,19 @@ macro_rules! by_size {
             match $size {
                 1 => {
                     let $atomic = AtomicU8::from_ptr($address as *mut u8);
-                    $do as u128
+                    u128::from($do)
                 }
                 2 => {
                     let $atomic = AtomicU16::from_ptr($address as *mut u16);
-                    $do as u128
+                    u128::from($do)
                 }
                 4 => {
                     let $atomic = AtomicU32::from_ptr($address as *mut u32);
-                    $do as u128
+                    u128::from($do)
                 }
                 8 => {
                     let $atomic = AtomicU64::from_ptr($address as *mut u64);
-                    $do as u128
+                    u128::from($do)
                 }
                 _ => $wide,
             }
@@ -63,13 +64,22 @@ pub fn fence() {
     native_fence(SeqCst);
 }
 
-#[cfg(target_arch = "x86_64")]
+/// `lock cmpxchg16b`, by hand: the compiler's own 16-byte operations need a library that is not there.
 fn wide(address: usize, expected: u128, new: u128) -> u128 {
-    #[target_feature(enable = "cmpxchg16b")]
-    unsafe fn exchange(address: *mut u128, expected: u128, new: u128) -> u128 {
-        // SAFETY: the caller's contract.
-        unsafe { core::arch::x86_64::cmpxchg16b(address, expected, new, SeqCst, SeqCst) }
+    let (mut low, mut high) = (expected as u64, (expected >> 64) as u64);
+    // SAFETY: the caller is about to do this very operation on a valid, aligned address; rbx is put back.
+    unsafe {
+        asm!(
+            "xchg {new_low}, rbx",
+            "lock cmpxchg16b [{address}]",
+            "mov rbx, {new_low}",
+            new_low = inout(reg) new as u64 => _,
+            address = in(reg) address,
+            in("rcx") (new >> 64) as u64,
+            inout("rax") low,
+            inout("rdx") high,
+            options(nostack),
+        );
     }
-    // SAFETY: code with 16-byte atomics was compiled for a processor that has them.
-    unsafe { exchange(address as *mut u128, expected, new) }
+    u128::from(high) << 64 | u128::from(low)
 }

@@ -4,6 +4,8 @@
 
 use super::Action;
 use super::active::{self, Entry};
+use crate::check::leftovers;
+use crate::observe::SysvKind;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use types::*;
@@ -11,8 +13,9 @@ use types::*;
 /// The C types in the signatures, for the macro's expansion.
 pub mod types {
     pub use libc::{
-        c_char, c_int, c_long, c_void, fd_set, id_t, idtype_t, iovec, mode_t, msghdr, nfds_t, off64_t, pid_t,
-        pollfd, rusage, sembuf, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
+        c_char, c_int, c_long, c_uint, c_void, fd_set, id_t, idtype_t, iovec, key_t, mode_t, msghdr, nfds_t,
+        off64_t, pid_t, pollfd, rusage, sembuf, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
+        timespec, timeval,
     };
 }
 
@@ -85,6 +88,74 @@ macro_rules! system_call {
         // point to local copies that live until the call returns.
         unsafe { libc::syscall(libc::$number $(, $argument)*) as isize }
     };
+}
+
+/// The functions that make objects which outlive their processes are not disturbed, only written down.
+pub unsafe fn shmget(key: key_t, length: size_t, flags: c_int) -> c_int {
+    leftovers::made(SysvKind::SharedMemory, system_call!(SYS_shmget, key, length, flags) as c_int)
+}
+
+pub unsafe fn semget(key: key_t, count: c_int, flags: c_int) -> c_int {
+    leftovers::made(SysvKind::Semaphores, system_call!(SYS_semget, key, count, flags) as c_int)
+}
+
+pub unsafe fn msgget(key: key_t, flags: c_int) -> c_int {
+    leftovers::made(SysvKind::MessageQueue, system_call!(SYS_msgget, key, flags) as c_int)
+}
+
+pub unsafe fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    type ShmOpen = unsafe extern "C" fn(*const c_char, c_int, mode_t) -> c_int;
+    static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    // SAFETY: libc's function of that name has that type; the caller keeps its contract.
+    let fd =
+        unsafe { std::mem::transmute::<*mut c_void, ShmOpen>(next(&NEXT, c"shm_open"))(name, flags, mode) };
+    if fd >= 0 && flags & libc::O_CREAT != 0 {
+        // SAFETY: the caller passes a C string, which libc has just read.
+        unsafe { leftovers::named("/dev/shm", "", name) };
+    }
+    fd
+}
+
+pub unsafe fn sem_open(name: *const c_char, flags: c_int, mode: mode_t, value: c_uint) -> *mut c_void {
+    // libc reads the last two from its variable arguments.
+    type SemOpen = unsafe extern "C" fn(*const c_char, c_int, ...) -> *mut c_void;
+    static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    // SAFETY: as in `shm_open`.
+    let semaphore = unsafe {
+        std::mem::transmute::<*mut c_void, SemOpen>(next(&NEXT, c"sem_open"))(name, flags, mode, value)
+    };
+    if !semaphore.is_null() && flags & libc::O_CREAT != 0 {
+        // SAFETY: as in `shm_open`.
+        unsafe { leftovers::named("/dev/shm", "sem.", name) };
+    }
+    semaphore
+}
+
+pub unsafe fn mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *const c_void) -> c_int {
+    type MqOpen = unsafe extern "C" fn(*const c_char, c_int, ...) -> c_int;
+    static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    // SAFETY: as in `shm_open`.
+    let queue = unsafe {
+        std::mem::transmute::<*mut c_void, MqOpen>(next(&NEXT, c"mq_open"))(name, flags, mode, attributes)
+    };
+    if queue >= 0 && flags & libc::O_CREAT != 0 {
+        // SAFETY: as in `shm_open`.
+        unsafe { leftovers::named("/dev/mqueue", "", name) };
+    }
+    queue
+}
+
+/// libc's own function, looked up once.
+fn next(place: &AtomicPtr<c_void>, name: &std::ffi::CStr) -> *mut c_void {
+    let known = place.load(Ordering::Acquire);
+    if !known.is_null() {
+        return known;
+    }
+    // SAFETY: the name is a C string; every name asked for is one of libc's, so it is found.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    assert!(!found.is_null(), "libc has no {name:?}");
+    place.store(found, Ordering::Release);
+    found
 }
 
 pub unsafe fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
@@ -414,6 +485,7 @@ pub unsafe fn msgrcv(id: c_int, message: *mut c_void, length: size_t, kind: c_lo
 
 /// The buffers of a vectored transfer.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "on the stack: a hook must not allocate")]
 enum Parts {
     Whole(*const iovec),
     Cut([iovec; Parts::LONGEST]),

@@ -52,6 +52,12 @@ macro_rules! interpose {
                 munmap(address: *mut c_void, length: size_t) -> c_int;
                 kill(pid: pid_t, signal: c_int) -> c_int;
                 semop(id: c_int, operations: *mut sembuf, count: size_t) -> c_int;
+                shmget(key: key_t, length: size_t, flags: c_int) -> c_int;
+                semget(key: key_t, count: c_int, flags: c_int) -> c_int;
+                msgget(key: key_t, flags: c_int) -> c_int;
+                shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+                sem_open(name: *const c_char, flags: c_int, mode: mode_t, value: c_uint) -> *mut c_void;
+                mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *const c_void) -> c_int;
                 msgsnd(id: c_int, message: *const c_void, length: size_t, flags: c_int) -> c_int;
                 msgrcv(id: c_int, message: *mut c_void, length: size_t, kind: c_long, flags: c_int) -> ssize_t;
             }

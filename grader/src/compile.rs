@@ -1,0 +1,247 @@
+//! One `cargo build` over the scratch workspace. What cargo says becomes, for each unit, a binary or
+//! the compiler's errors in the course's own paths.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, ChildStdout, Stdio};
+
+use harness::event::Place;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Deserialize;
+
+use crate::descendants;
+use crate::error::{Error, Result};
+use crate::scratch::{Scratch, Unit, cargo};
+use crate::signals;
+
+/// What became of a unit.
+#[derive(Debug, Clone)]
+pub enum Build {
+    /// The check binary.
+    Binary(PathBuf),
+    /// The compiler refused.
+    Errors(CompileErrors),
+}
+
+/// What the compiler said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CompileErrors {
+    /// The first error as rustc rendered it, with its colours.
+    pub first: String,
+    /// Where it stands.
+    pub place: Option<Place>,
+    /// How many more there are.
+    pub more: usize,
+    /// Whether the submission compiles but the checks do not fit it.
+    pub in_checks: bool,
+}
+
+/// Builds all units; `progress` hears how many are ready.
+///
+/// # Errors
+/// [`Error::Internal`] when cargo itself fails, [`Error::Interrupted`] on a signal.
+pub fn build(
+    scratch: &Scratch,
+    course: &Path,
+    units: &[Unit<'_>],
+    progress: &dyn Fn(usize),
+) -> Result<BTreeMap<String, Build>> {
+    let mut said = run_cargo(scratch, units, true, progress)?;
+    if !said.finished && said.stderr.contains("--offline") {
+        said = run_cargo(scratch, units, false, progress)?;
+    }
+    if !said.finished {
+        return Err(Error::Internal(format!("cargo could not build the labs: {}", said.stderr.trim())));
+    }
+    units.iter().map(|unit| Ok((unit.id.clone(), said.outcome(scratch, course, unit)?))).collect()
+}
+
+/// Replaces the scratch workspace's paths by the ones a reader knows.
+pub fn readable_paths(text: &str, scratch: &Path, course: &Path, unit: &Unit<'_>) -> String {
+    let inside = format!("subjects/{}/src", unit.id);
+    let text = text.replace(&format!("{}/{inside}", scratch.display()), &unit.shown);
+    text.replace(&inside, &unit.shown).replace(&format!("{}/", course.display()), "")
+}
+
+#[derive(Default)]
+struct Said {
+    /// cargo got as far as its last message.
+    finished: bool,
+    stderr: String,
+    /// Manifest path to executable.
+    binaries: BTreeMap<PathBuf, PathBuf>,
+    /// Manifest path to the errors in that package.
+    errors: BTreeMap<PathBuf, Vec<Diagnostic>>,
+}
+
+impl Said {
+    fn outcome(&self, scratch: &Scratch, course: &Path, unit: &Unit<'_>) -> Result<Build> {
+        let manifest = |kind: &str| scratch.root.join(kind).join(&unit.id).join("Cargo.toml");
+        let (subject, checks) = (manifest("subjects"), manifest("checks"));
+        let in_subject = self.errors.get(&subject);
+        let Some(errors) = in_subject.or_else(|| self.errors.get(&checks)) else {
+            return match self.binaries.get(&checks) {
+                Some(binary) => Ok(Build::Binary(binary.clone())),
+                None => Err(Error::Internal(format!(
+                    "cargo built no checks for `{}`: {}",
+                    unit.id,
+                    self.stderr.trim()
+                ))),
+            };
+        };
+        // rustc ends with "aborting due to 3 previous errors": no error of its own, and without a place.
+        let real: Vec<_> =
+            errors.iter().filter(|error| !error.message.starts_with("aborting due to")).collect();
+        let Some(first) = real.first() else {
+            return Err(Error::Internal(format!("rustc said nothing about `{}`", unit.id)));
+        };
+        let rendered = first.rendered.clone().unwrap_or_else(|| first.message.clone());
+        if rendered.contains("No space left on device") {
+            return Err(Error::Internal(format!("the disk is full: {}", first.message)));
+        }
+        let place = first.spans.iter().find(|span| span.is_primary).map(|span| Place {
+            file: readable_paths(&span.file_name, &scratch.root, course, unit),
+            line: span.line_start,
+            column: span.column_start,
+        });
+        Ok(Build::Errors(CompileErrors {
+            first: readable_paths(&rendered, &scratch.root, course, unit),
+            place,
+            more: real.len() - 1,
+            in_checks: in_subject.is_none(),
+        }))
+    }
+
+    fn hear(&mut self, line: &str) {
+        // A line that is not one of cargo's messages is not for us.
+        let Ok(message) = serde_json::from_str::<Message>(line) else { return };
+        match message {
+            Message::CompilerArtifact { manifest_path, executable: Some(binary) } => {
+                self.binaries.insert(manifest_path, binary);
+            }
+            Message::CompilerMessage { manifest_path, message } if message.level.starts_with("error") => {
+                self.errors.entry(manifest_path).or_default().push(message);
+            }
+            Message::BuildFinished {} => self.finished = true,
+            Message::CompilerArtifact { .. } | Message::CompilerMessage { .. } | Message::Other => {}
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+#[expect(clippy::enum_variant_names, reason = "these are cargo's words")]
+enum Message {
+    CompilerArtifact {
+        manifest_path: PathBuf,
+        executable: Option<PathBuf>,
+    },
+    CompilerMessage {
+        manifest_path: PathBuf,
+        message: Diagnostic,
+    },
+    BuildFinished {},
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Diagnostic {
+    message: String,
+    level: String,
+    rendered: Option<String>,
+    spans: Vec<Span>,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    file_name: String,
+    line_start: u32,
+    column_start: u32,
+    is_primary: bool,
+}
+
+fn run_cargo(scratch: &Scratch, units: &[Unit<'_>], offline: bool, progress: &dyn Fn(usize)) -> Result<Said> {
+    let mut command = cargo();
+    command.args(["build", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
+    command.arg("--target-dir").arg(scratch.build_directory());
+    command.args(offline.then_some("--offline"));
+    for unit in units {
+        command.args(["-p", &unit.id, "-p", &format!("{}-checks", unit.id)]);
+    }
+    for (name, _) in std::env::vars_os() {
+        let changes_the_build = name.to_str().is_some_and(|name| {
+            let prefixes =
+                ["RUSTFLAGS", "RUSTC", "CARGO_BUILD", "CARGO_ENCODED", "CARGO_PROFILE", "CARGO_TARGET"];
+            prefixes.iter().any(|prefix| name.starts_with(prefix))
+        });
+        if changes_the_build {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(&scratch.root).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = descendants::spawn(&mut command)
+        .map_err(|error| Error::Internal(format!("cannot run cargo: {error}")))?;
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(Error::Internal("cargo has no output".to_owned()));
+    };
+    let listened = listen(stdout, stderr, progress);
+    let pid = child.id().cast_signed();
+    if listened.is_err() {
+        descendants::kill(pid);
+    }
+    let waited = child.wait();
+    if listened.is_err() {
+        descendants::end_group(pid);
+    }
+    descendants::forget(pid);
+    let said = listened?;
+    waited.map_err(|error| Error::Internal(format!("cannot wait for cargo: {error}")))?;
+    Ok(said)
+}
+
+fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(usize)) -> Result<Said> {
+    let failed = |error: std::io::Error| Error::Internal(format!("cannot read from cargo: {error}"));
+    let (mut said, mut pending, mut errors) = (Said::default(), Vec::new(), Vec::new());
+    let (mut stdout_open, mut stderr_open) = (true, true);
+    let mut chunk = vec![0; 64 * 1024];
+    while stdout_open || stderr_open {
+        let stop = signals::descriptor();
+        let (out, err) = (stdout.as_fd(), stderr.as_fd());
+        let watched: Vec<_> =
+            [stop, stdout_open.then_some(out), stderr_open.then_some(err)].into_iter().flatten().collect();
+        let mut polled: Vec<_> = watched.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| fd.any() == Some(true)).collect();
+        let mut ready = ready.into_iter().skip(usize::from(stop.is_some()));
+        let out_ready = stdout_open && ready.next() == Some(true);
+        let err_ready = stderr_open && ready.next() == Some(true);
+        if let Some(signal) = signals::received() {
+            return Err(Error::Interrupted(signal));
+        }
+        if out_ready {
+            let count = stdout.read(&mut chunk).map_err(failed)?;
+            stdout_open = count > 0;
+            pending.extend_from_slice(&chunk[..count]);
+            while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                said.hear(&String::from_utf8_lossy(&line));
+                progress(said.binaries.len());
+            }
+        }
+        if err_ready {
+            let count = stderr.read(&mut chunk).map_err(failed)?;
+            stderr_open = count > 0;
+            errors.extend_from_slice(&chunk[..count]);
+        }
+    }
+    said.stderr = String::from_utf8_lossy(&errors).into_owned();
+    Ok(said)
+}

@@ -1,0 +1,125 @@
+//! Processes below the grader: which belong to a check, and how to end them all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Children that the grader started itself; every other child of ours is an adopted orphan.
+static OWN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// Starts a child that will not be taken for an orphan.
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    // Held during the spawn: nobody may look at our children between the fork and the registration.
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn()?;
+    own.push(child.id().cast_signed());
+    Ok(child)
+}
+
+/// To be called once a child from [`spawn`] has been waited for and its orphans have been ended.
+pub fn forget(pid: i32) {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != pid);
+}
+
+/// Kills a process and everything below it.
+pub fn kill(pid: i32) {
+    let processes = Processes::now();
+    // The check process first: it must not start another worker while its workers are being killed.
+    for pid in [vec![pid], processes.below(pid)].concat() {
+        // SAFETY: `kill` takes two integers; the pid belongs to a descendant that is not reaped yet.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+/// Kills and reaps what is left of the process group of a child that has ended.
+pub fn end_group(group: i32) {
+    // SAFETY: `kill` takes two integers; every process of the group descends from our child.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+    // SAFETY: waits for adopted children of that group, dead or just killed; the status is not wanted.
+    while unsafe { libc::waitpid(-group, std::ptr::null_mut(), 0) } > 0 {}
+}
+
+/// Kills and reaps the orphans of a check process that has ended. Returns those that were still alive.
+///
+/// An orphan is told by its session, the check's own, or by `marker` in its environment. While nothing
+/// else runs, every stranger among our children is one.
+pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
+    let own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut named = BTreeMap::new();
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        let processes = Processes::now();
+        let us = std::process::id().cast_signed();
+        let orphans: Vec<_> = processes
+            .0
+            .iter()
+            .filter(|(pid, process)| process.parent == us && !own.contains(pid))
+            .filter(|(pid, process)| {
+                own.as_slice() == [check] || process.session == check || is_marked(**pid, marker)
+            })
+            .collect();
+        if orphans.is_empty() || Instant::now() > limit {
+            return named.into_values().collect();
+        }
+        for (&pid, process) in orphans {
+            if process.state != 'Z' {
+                named.entry(pid).or_insert_with(|| format!("process {pid} ({})", process.name));
+            }
+            kill(pid);
+            // SAFETY: waits for our own child `pid`, which is dead or was just killed; the status is not wanted.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
+struct Process {
+    name: String,
+    state: char,
+    parent: i32,
+    session: i32,
+}
+
+/// The processes of this machine, by pid.
+struct Processes(BTreeMap<i32, Process>);
+
+impl Processes {
+    fn now() -> Processes {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Processes(pids.filter_map(|pid| Some((pid, process(pid)?))).collect())
+    }
+
+    fn below(&self, pid: i32) -> Vec<i32> {
+        let mut found = vec![pid];
+        let mut next = 0;
+        while let Some(&parent) = found.get(next) {
+            found.extend(self.0.iter().filter(|(_, process)| process.parent == parent).map(|(pid, _)| *pid));
+            next += 1;
+        }
+        found.split_off(1)
+    }
+}
+
+/// See proc_pid_stat(5): `pid (name) state parent group session …`; the name may hold anything.
+fn process(pid: i32) -> Option<Process> {
+    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (before, after) = text.rsplit_once(')')?;
+    let mut fields = after.split_whitespace();
+    Some(Process {
+        name: before.split_once('(')?.1.to_owned(),
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        session: fields.nth(1)?.parse().ok()?,
+    })
+}
+
+fn is_marked(pid: i32, marker: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
+}

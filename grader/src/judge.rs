@@ -1,0 +1,205 @@
+//! From everything that was seen of a check to its one verdict. Pure.
+
+use harness::event::Event;
+
+use crate::sandbox::{Execution, Exit, Stopped};
+use crate::verdict::Verdict;
+
+/// The verdict on an execution. The first rule that applies decides.
+pub fn judge(execution: &Execution) -> Verdict {
+    let told =
+        [Told::Unimplemented, Told::TimedOut, Told::Crashed, Told::Failed, Told::Leaked, Told::Inconclusive]
+            .into_iter()
+            .filter(|told| *told != Told::Inconclusive || execution.leftovers.is_empty())
+            .find_map(|told| execution.events.iter().find_map(|event| told.verdict(event)));
+    let overran = || {
+        let why = format!("the check itself had to be killed long after its deadline\n{}", execution.hang);
+        (execution.stopped == Some(Stopped::Overran)).then_some(Verdict::TimedOut { why })
+    };
+    let stopped = || match execution.stopped? {
+        Stopped::Overran => None,
+        Stopped::Flooded => Some(crashed("it wrote more than 64 MiB of output and was stopped")),
+        Stopped::Interrupted => {
+            Some(Verdict::Inconclusive { why: "the run was interrupted before this check ended".to_owned() })
+        }
+    };
+    told.or_else(overran)
+        .or_else(stopped)
+        .or_else(|| {
+            (execution.malformed > 0)
+                .then(|| crashed("the submission broke the check's channel to the grader"))
+        })
+        .or_else(|| premature_end(execution))
+        .or_else(|| left_over(execution))
+        .unwrap_or(Verdict::Passed)
+}
+
+/// What an event can tell, in the order in which it decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Unimplemented,
+    TimedOut,
+    Crashed,
+    Failed,
+    Leaked,
+    Inconclusive,
+}
+
+impl Told {
+    fn verdict(self, event: &Event) -> Option<Verdict> {
+        let (told, verdict) = match event.clone() {
+            Event::Unimplemented { todo, place } => {
+                (Told::Unimplemented, Verdict::Unimplemented { todo, place })
+            }
+            Event::TimedOut { why } => (Told::TimedOut, Verdict::TimedOut { why }),
+            Event::Crashed { how, place } => (Told::Crashed, Verdict::Crashed { how, place }),
+            Event::Failed { expected, observed, look, place } => {
+                (Told::Failed, Verdict::Failed { expected, observed, look, place })
+            }
+            Event::Leaked { what } => (Told::Leaked, Verdict::Leaked { what }),
+            Event::Inconclusive { why } => (Told::Inconclusive, Verdict::Inconclusive { why }),
+            Event::Started { .. } | Event::Note { .. } | Event::Instruction { .. } | Event::Finished => {
+                return None;
+            }
+        };
+        (told == self).then_some(verdict)
+    }
+}
+
+fn premature_end(execution: &Execution) -> Option<Verdict> {
+    let finished = execution.events.last() == Some(&Event::Finished);
+    match execution.exit {
+        Exit::Code(0) if finished => None,
+        Exit::Code(code) => Some(crashed(&format!("the check ended before it finished (exit code {code})"))),
+        Exit::Signal(signal) => {
+            Some(crashed(&format!("the check process was killed by signal {}", signal_name(signal))))
+        }
+    }
+}
+
+fn left_over(execution: &Execution) -> Option<Verdict> {
+    let what = execution.leftovers.join(", ");
+    (!what.is_empty()).then_some(Verdict::Leaked { what })
+}
+
+fn crashed(how: &str) -> Verdict {
+    Verdict::Crashed { how: how.to_owned(), place: None }
+}
+
+fn signal_name(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(name) => format!("{signal} ({name})"),
+        Err(_) => signal.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::output::Output;
+
+    fn execution(events: &[Event]) -> Execution {
+        Execution {
+            events: events.to_vec(),
+            malformed: 0,
+            exit: Exit::Code(0),
+            stopped: None,
+            output: Output::default(),
+            elapsed: Duration::ZERO,
+            leftovers: Vec::new(),
+            hang: String::new(),
+        }
+    }
+
+    fn ran() -> Execution {
+        execution(&[Event::Started { seed: 1 }, Event::Finished])
+    }
+
+    #[track_caller]
+    fn check(execution: &Execution, expected: &str) {
+        let verdict = judge(execution);
+        let said = format!("{}: {}", verdict.word(), verdict.why().unwrap_or_default());
+        assert!(said.contains(expected), "said: {said}");
+    }
+
+    fn failed() -> Event {
+        Event::Failed { expected: "1".into(), observed: "2".into(), look: "`f`".into(), place: None }
+    }
+
+    #[test]
+    fn a_finished_check_passes() {
+        check(&ran(), "passed");
+    }
+
+    #[test]
+    fn silence_is_no_pass() {
+        check(&execution(&[]), "crashed: the check ended before it finished (exit code 0)");
+        check(&execution(&[Event::Started { seed: 1 }]), "crashed: the check ended before it finished");
+    }
+
+    #[test]
+    fn nothing_may_follow_the_final_record() {
+        check(&execution(&[Event::Finished, Event::Note { text: "n".into() }]), "crashed");
+    }
+
+    #[test]
+    fn a_bad_exit_is_no_pass() {
+        check(&Execution { exit: Exit::Code(7), ..ran() }, "(exit code 7)");
+        check(&Execution { exit: Exit::Signal(11), ..ran() }, "11 (SIGSEGV)");
+    }
+
+    #[test]
+    fn a_failure_is_told() {
+        check(&execution(&[failed(), Event::Finished]), "failed: expected 1; observed 2; look at `f`");
+    }
+
+    #[test]
+    fn not_started_is_not_wrong() {
+        let todo = Event::Unimplemented { todo: "write it".into(), place: None };
+        check(&execution(&[failed(), todo, Event::Finished]), "unimplemented: not started: write it");
+    }
+
+    #[test]
+    fn a_hang_outweighs_a_crash() {
+        let events = [
+            Event::Crashed { how: "c".into(), place: None },
+            Event::TimedOut { why: "w".into() },
+            Event::Finished,
+        ];
+        check(&execution(&events), "timed-out");
+    }
+
+    #[test]
+    fn a_broken_frame_is_no_pass() {
+        check(&Execution { malformed: 1, ..ran() }, "broke the check's channel");
+    }
+
+    #[test]
+    fn leftovers_are_a_leak() {
+        check(
+            &Execution { leftovers: vec!["process 7 (x)".into()], ..ran() },
+            "leaked: left behind: process 7 (x)",
+        );
+    }
+
+    #[test]
+    fn a_check_that_overran_timed_out() {
+        let killed = Execution { exit: Exit::Signal(9), stopped: Some(Stopped::Overran), ..execution(&[]) };
+        check(&killed, "timed-out");
+    }
+
+    #[test]
+    fn a_flood_of_output_is_a_crash() {
+        let killed = Execution { exit: Exit::Signal(9), stopped: Some(Stopped::Flooded), ..execution(&[]) };
+        check(&killed, "crashed: it wrote more than 64 MiB");
+    }
+
+    #[test]
+    fn an_interrupted_check_is_undecided() {
+        let killed =
+            Execution { exit: Exit::Signal(9), stopped: Some(Stopped::Interrupted), ..execution(&[]) };
+        check(&killed, "inconclusive");
+    }
+}

@@ -1,0 +1,98 @@
+//! The grader of the course: builds the labs, runs their checks, and says what was earned and why.
+
+mod calibrate;
+mod cli;
+mod compile;
+mod course;
+mod descendants;
+mod error;
+mod exit_code;
+mod grade;
+mod hint;
+mod judge;
+mod lab;
+mod list;
+mod machine_code;
+mod manifest;
+mod mutant;
+mod output;
+mod progress;
+mod publish;
+mod report;
+mod runner;
+mod sandbox;
+mod score;
+mod scratch;
+mod signals;
+mod subject;
+mod verdict;
+mod verify;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, ExitPolicy, GradeArgs, PaceArgs};
+use crate::course::Course;
+use crate::error::{Error, Result};
+use crate::exit_code::ExitCode;
+use crate::grade::Settings;
+use crate::subject::Subject;
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    run(cli)
+        .unwrap_or_else(|error| {
+            publish::complain(&error);
+            error.exit_code()
+        })
+        .into()
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    signals::install()?;
+    sandbox::adopt_orphans();
+    let course = Course::discover()?;
+    match cli.command {
+        None => grade(&course, &cli.grade),
+        Some(Command::List { labs }) => {
+            publish::print(&list::render(&course, &labs)?)?;
+            Ok(ExitCode::FullMarks)
+        }
+        Some(Command::Hint { lab, part_or_check, level }) => {
+            publish::print(&hint::render(course.lab(&lab)?, &part_or_check, level)?)?;
+            Ok(ExitCode::FullMarks)
+        }
+        Some(Command::Verify { labs, runs, pace }) => {
+            let settings = settings(Subject::Submission, &pace)?;
+            let findings = verify::verify(&course, &labs, runs, &settings)?;
+            publish::print(&findings.render())?;
+            Ok(if findings.is_sound() { ExitCode::FullMarks } else { ExitCode::InconsistentCourse })
+        }
+    }
+}
+
+fn grade(course: &Course, args: &GradeArgs) -> Result<ExitCode> {
+    let selections = course.select_for(&args.subject, &args.words)?;
+    let settings = settings(args.subject.clone(), &args.pace)?;
+    let mut listener = publish::Listener::new(args);
+    let report = grade::grade(course, &selections, &settings, &mut listener)?;
+    publish::report(&report, args.format, &args.output)?;
+    let full = report.score.is_full() || args.exit_policy == ExitPolicy::Ran;
+    Ok(match signals::received() {
+        Some(signal) => ExitCode::Interrupted(signal),
+        None if full => ExitCode::FullMarks,
+        None => ExitCode::PointsLost,
+    })
+}
+
+fn settings(subject: Subject, pace: &PaceArgs) -> Result<Settings> {
+    let seed = match pace.seed {
+        Some(seed) => seed,
+        None => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let now = now.map_err(|_| Error::Internal("the clock is before 1970".to_owned()))?;
+            // Short enough to be typed.
+            u64::from(now.subsec_nanos()) % 1_000_000
+        }
+    };
+    Ok(Settings { subject, seed, jobs: pace.jobs.into(), time_budget: pace.time_budget })
+}

@@ -1,0 +1,93 @@
+//! What a check and its workers printed: the beginning and the end of it, made harmless to show.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+/// Bytes kept from the beginning, and as many from the end.
+const KEPT: usize = 16 * 1024;
+
+/// Captured output, bounded.
+#[derive(Debug, Default)]
+pub struct Output {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    total: u64,
+}
+
+impl Output {
+    /// Adds what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let (head, tail) = bytes.split_at(bytes.len().min(KEPT - self.head.len()));
+        self.head.extend_from_slice(head);
+        self.tail.extend(tail);
+        let excess = self.tail.len().saturating_sub(KEPT);
+        self.tail.drain(..excess);
+    }
+
+    /// How many bytes were written in all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The output as text without control characters; what was left out is counted.
+    pub fn text(&self) -> String {
+        let mut text = harmless(&String::from_utf8_lossy(&self.head));
+        let left_out = self.total - (self.head.len() + self.tail.len()) as u64;
+        if left_out > 0 {
+            let _ = write!(text, "\n[{left_out} bytes left out]\n");
+        }
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        text.push_str(&harmless(&String::from_utf8_lossy(&tail)));
+        text
+    }
+}
+
+/// Text with every control character but newline and tab, and every bidirectional override, made visible.
+pub fn harmless(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        let turns_text_around = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (c.is_control() && c != '\n' && c != '\t') || turns_text_around {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pieces: &[&[u8]], expected: &str) {
+        let mut output = Output::default();
+        for piece in pieces {
+            output.push(piece);
+        }
+        assert_eq!(output.text(), expected);
+    }
+
+    #[test]
+    fn text_is_kept() {
+        check(&[b"a\n", b"\tb"], "a\n\tb");
+    }
+
+    #[test]
+    fn escapes_become_visible() {
+        check(&[b"\x1b[31mred\r\0"], "\\u{1b}[31mred\\r\\u{0}");
+    }
+
+    #[test]
+    fn the_middle_is_left_out() {
+        let (a, b, c) = (vec![b'a'; KEPT], vec![b'b'; 1000], vec![b'c'; KEPT]);
+        let expected = format!("{}\n[1000 bytes left out]\n{}", "a".repeat(KEPT), "c".repeat(KEPT));
+        check(&[&a, &b, &c], &expected);
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_replaced() {
+        check(&[&[0xff, b'a']], "\u{fffd}a");
+    }
+}

@@ -1,0 +1,189 @@
+//! Runs checks of built subjects, some at a time, and judges each.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use harness::event::Event;
+
+use crate::compile::{Build, readable_paths};
+use crate::course::Course;
+use crate::error::Result;
+use crate::judge::judge;
+use crate::lab::Check;
+use crate::machine_code::{self, Broken, Seen};
+use crate::sandbox::{self, Order};
+use crate::scratch::{Scratch, Unit};
+use crate::verdict::{Uncompiled, Verdict};
+
+/// One check of one built subject.
+#[derive(Debug, Clone)]
+pub struct Task<'a> {
+    /// The subject.
+    pub unit: &'a Unit<'a>,
+    /// What the compiler made of it.
+    pub build: &'a Build,
+    /// The check.
+    pub check: &'a Check,
+    /// The check's own seed.
+    pub seed: u64,
+}
+
+/// What came of a task.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The verdict, its paths readable.
+    pub verdict: Verdict,
+    /// What was covered.
+    pub notes: Vec<String>,
+    /// What the submission printed.
+    pub output: String,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Where and how fast checks run.
+#[derive(Debug)]
+pub struct Runner<'a> {
+    /// Whose checks.
+    pub course: &'a Course,
+    /// Where they run.
+    pub scratch: &'a Scratch,
+    /// How slow this machine is; at least 1.
+    pub slowness: f64,
+    /// The factor the user asks for on top.
+    pub time_budget: f64,
+    /// How many checks run at a time.
+    pub jobs: usize,
+}
+
+impl Runner<'_> {
+    /// Runs all tasks; the results come in the order of the tasks. `review` may change a result, and
+    /// `done` hears of each with its number, in the order in which they end.
+    ///
+    /// # Errors
+    /// The first failure of ours.
+    pub fn run_all<'a>(
+        &self,
+        tasks: &[Task<'a>],
+        review: &(dyn Fn(&Task<'a>, Ran) -> Result<Ran> + Sync),
+        done: &(dyn Fn(usize, &Ran) + Sync),
+    ) -> Result<Vec<Ran>> {
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<Ran>>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
+        let work = || {
+            while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < tasks.len()) {
+                let ran = self.run(&tasks[index]).and_then(|ran| review(&tasks[index], ran));
+                match &ran {
+                    Ok(ran) => done(index, ran),
+                    Err(_) => next.store(tasks.len(), Ordering::Relaxed),
+                }
+                *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.jobs {
+                scope.spawn(work);
+            }
+            work();
+        });
+        // A task is left without a result only after another one failed, and that failure is returned.
+        results
+            .into_iter()
+            .filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+
+    /// Runs one task.
+    ///
+    /// # Errors
+    /// When the process cannot be started or watched.
+    pub fn run(&self, task: &Task<'_>) -> Result<Ran> {
+        let binary = match task.build {
+            Build::Binary(binary) => binary,
+            Build::Errors(errors) => {
+                return Ok(Ran::without_running(Verdict::DidNotCompile(Uncompiled::Compiler(
+                    errors.clone(),
+                ))));
+            }
+        };
+        if crate::signals::received().is_some() {
+            return Ok(Ran::without_running(Verdict::interrupted()));
+        }
+        self.execute(binary, task)
+    }
+
+    fn execute(&self, binary: &Path, task: &Task<'_>) -> Result<Ran> {
+        let factor = self.slowness * self.time_budget;
+        let execution = sandbox::run(&Order {
+            binary,
+            check: &task.check.name,
+            seed: task.seed,
+            deadline: task.check.deadline().mul_f64(factor),
+            slowness: factor.max(1.0),
+            scratch: &self.scratch.root,
+        })?;
+        let readable = |text: &str| {
+            let text = readable_paths(text, &self.scratch.root, &self.course.root, task.unit);
+            crate::output::harmless(&text)
+        };
+        let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);
+        let notes = execution.events.iter().filter_map(|event| match event {
+            Event::Note { text } => Some(readable(text)),
+            _ => None,
+        });
+        Ok(Ran {
+            verdict,
+            notes: notes.collect(),
+            output: execution.output.text(),
+            elapsed: execution.elapsed,
+        })
+    }
+}
+
+impl Ran {
+    /// The result of a check for which there is nothing to run.
+    pub fn without_running(verdict: Verdict) -> Ran {
+        Ran { verdict, notes: Vec::new(), output: String::new(), elapsed: Duration::ZERO }
+    }
+}
+
+/// Adds what the instructions say that the check has seen at work: a broken rule is a failure, and a
+/// failure that points at instructions names their lines.
+fn with_machine_code(verdict: Verdict, binary: &Path, events: &[Event]) -> Verdict {
+    let seen: Vec<Seen> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Instruction { rule, address, bytes } => Some((rule.clone(), *address, bytes.clone())),
+            _ => None,
+        })
+        .collect();
+    match verdict {
+        _ if seen.is_empty() => verdict,
+        Verdict::Passed => match machine_code::judge(binary, &seen) {
+            Some(Broken { expected, observed, look, place }) => {
+                Verdict::Failed { expected, observed, look, place }
+            }
+            None => Verdict::Passed,
+        },
+        Verdict::Failed { expected, mut observed, look, mut place } => {
+            for (sentence, line) in machine_code::describe(binary, &seen) {
+                observed.push('\n');
+                observed.push_str(&sentence);
+                if let Some(line) = &line {
+                    observed.push_str(&format!(", {}:{}", line.file, line.line));
+                }
+                place = place.or(line);
+            }
+            Verdict::Failed { expected, observed, look, place }
+        }
+        other => other,
+    }
+}
+
+/// The seed of one check of a run (FNV-1a over the run's seed and the names).
+pub fn check_seed(run: u64, lab: &str, check: &str) -> u64 {
+    let bytes = run.to_le_bytes().into_iter().chain(lab.bytes()).chain([0]).chain(check.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

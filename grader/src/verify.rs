@@ -1,0 +1,128 @@
+//! The course's acceptance test: every stub scores nothing and says so, every reference scores full
+//! marks, every mutant is caught by each check it names.
+
+mod findings;
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+pub use self::findings::Findings;
+use self::plan::{Expectation, Planned};
+use crate::compile::{self, Build};
+use crate::course::Course;
+use crate::error::{Error, Result};
+use crate::grade::Settings;
+use crate::lab::Lab;
+use crate::progress::Progress;
+use crate::runner::{Runner, Task, check_seed};
+use crate::scratch::{Scratch, Unit};
+
+/// Verifies the named labs, or all; each check runs `runs` times.
+///
+/// # Errors
+/// Failures of ours. What is wrong with the course is in the findings.
+pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings) -> Result<Findings> {
+    let slowness = crate::calibrate::slowness();
+    let labs: Vec<&Lab> = course.select(names)?.iter().map(|selection| selection.lab).collect();
+    let mut findings = Findings::default();
+    let mut plan = Vec::new();
+    for lab in &labs {
+        plan.extend(plan::plan(course, lab, &mut findings)?);
+    }
+    let progress = Progress::start();
+    let scratch = Scratch::open(course, || progress.waiting())?;
+    let units: Vec<Unit<'_>> = plan.iter().map(|planned| planned.unit.clone()).collect();
+    progress.building(units.len());
+    scratch.write(course, &units)?;
+    let builds = compile::build(&scratch, &course.root, &units, &|ready| progress.built(ready))?;
+    for planned in &plan {
+        if let Some(Build::Errors(errors)) = builds.get(&planned.unit.id) {
+            findings.add_uncompiled(planned, errors);
+        }
+    }
+    let mut runnable = BTreeMap::new();
+    for lab in &labs {
+        runnable.insert(lab.name.as_str(), compare_names(lab, &plan, &builds, &mut findings));
+    }
+    let runner = Runner {
+        course,
+        scratch: &scratch,
+        slowness,
+        time_budget: settings.time_budget,
+        jobs: settings.jobs,
+    };
+    let tasks = plan.iter().filter_map(|planned| {
+        let build = builds.get(&planned.unit.id).filter(|build| matches!(build, Build::Binary(_)))?;
+        Some(planned.tasks(build, runnable.get(planned.unit.lab.name.as_str())?, runs, settings))
+    });
+    let (owners, tasks): (Vec<&Planned<'_>>, Vec<Task<'_>>) = tasks.flatten().unzip();
+    progress.running(tasks.len());
+    let ran =
+        runner.run_all(&tasks, &|_, ran| Ok(ran), &|index, _| progress.ran(&tasks[index].check.name))?;
+    progress.finish();
+    if let Some(signal) = crate::signals::received() {
+        return Err(Error::Interrupted(signal));
+    }
+    let results: Vec<_> = owners.into_iter().zip(tasks).zip(ran).collect();
+    for group in
+        results.chunk_by(|((a, s), _), ((b, t), _)| a.unit.id == b.unit.id && s.check.name == t.check.name)
+    {
+        findings.add_runs(group);
+    }
+    Ok(findings)
+}
+
+impl Planned<'_> {
+    /// What there is to run; checks that the binary does not have are left out.
+    fn tasks<'a>(
+        &'a self,
+        build: &'a Build,
+        runnable: &'a BTreeSet<String>,
+        runs: u32,
+        settings: &'a Settings,
+    ) -> impl Iterator<Item = (&'a Planned<'a>, Task<'a>)> {
+        let unit = &self.unit;
+        let checks = self.checks.iter().filter(|check| runnable.contains(&check.name));
+        checks.flat_map(move |check| {
+            (0..runs).map(move |run| {
+                let seed = settings.seed.wrapping_add(run.into());
+                let seed = check_seed(seed, &unit.lab.name, &check.name);
+                (self, Task { unit, build, check, seed })
+            })
+        })
+    }
+}
+
+/// The rubric and the check binaries must name the same checks. Returns those that a binary has.
+fn compare_names(
+    lab: &Lab,
+    plan: &[Planned<'_>],
+    builds: &BTreeMap<String, Build>,
+    findings: &mut Findings,
+) -> BTreeSet<String> {
+    let mut built = plan.iter().filter(|planned| planned.unit.lab.name == lab.name);
+    let binary = built.find_map(|planned| match builds.get(&planned.unit.id)? {
+        Build::Binary(binary) => Some(binary),
+        Build::Errors(_) => None,
+    });
+    let Some(binary) = binary else { return BTreeSet::new() };
+    let output = match Command::new(binary).arg("list").output() {
+        Ok(output) if output.status.success() => output,
+        Ok(_) | Err(_) => {
+            findings.add(format!("{}: the check binary cannot list its checks", lab.name));
+            return BTreeSet::new();
+        }
+    };
+    let listed: BTreeSet<String> =
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    let rubric: BTreeSet<String> = lab.checks().map(|(_, check)| check.name.clone()).collect();
+    let directory = &lab.directory;
+    for name in rubric.difference(&listed) {
+        findings.add(format!("labs/{directory}/checks.rs has no check `{name}`, which lab.toml names"));
+    }
+    for name in listed.difference(&rubric) {
+        findings.add(format!("labs/{directory}/lab.toml does not name `{name}`, a check of checks.rs"));
+    }
+    listed
+}

@@ -1,0 +1,5 @@
+//! The grader as a user runs it, on a miniature course: whole reports, exit codes, and `verify`.
+
+mod course;
+mod golden;
+mod verify;

@@ -1,0 +1,75 @@
+//! Submissions that work against the grader.
+
+use super::course::*;
+
+#[test]
+fn a_flood_of_output_is_stopped_and_takes_no_memory() {
+    let mut running = Running::start(&mut grader(&["floods", "waits"]));
+    running.until_file("ready");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 60 * 1024, "the grader took {peak} KiB");
+    let (ended, _) = running.signal(libc::SIGINT);
+    ended.code(130).says("it wrote more than 64 MiB of output").says("bytes left out").left_nothing();
+}
+
+/// In every format: no control character, and no line that is a command to whoever reads it.
+#[track_caller]
+fn check_harmless(format: &str) -> String {
+    let mut command = grader(&["speaks"]);
+    let ended = run(command.args(["--format", format])).code(1).left_nothing();
+    let text = ended.stdout.clone();
+    let is_harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!text.contains(is_harmful), "{format}: {text:?}");
+    assert!(!text.lines().any(|line| line.starts_with("::error::mine")), "{format}: {text}");
+    text
+}
+
+#[test]
+fn output_is_harmless_in_a_terminal() {
+    let text = check_harmless("terminal");
+    assert!(text.contains(r"\u{1b}[31mred\u{7}\u{0} "), "{text}");
+    assert!(text.contains("no newline\n"), "{text}");
+}
+
+#[test]
+fn output_is_harmless_in_json() {
+    check_harmless("json");
+}
+
+#[test]
+fn output_is_harmless_in_markdown() {
+    let text = check_harmless("markdown");
+    // The submission's own fence is inside a longer one.
+    assert!(text.contains("````text"), "{text}");
+}
+
+#[test]
+fn output_is_harmless_in_workflow_commands() {
+    let text = check_harmless("github");
+    assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
+    assert_eq!(text.matches("\n::error").count() + usize::from(text.starts_with("::error")), 1, "{text}");
+}
+
+#[test]
+fn a_stopped_supervisor_is_killed_and_the_hang_explained() {
+    let mut command = grader(&["stops-its-supervisor", "ends"]);
+    run(command.args(["--format", "json"]))
+        .code(1)
+        .says("the check itself had to be killed long after its deadline")
+        .says("is stopped: it got a stop signal")
+        .says("\"verdict\": \"timed-out\"")
+        .says("\"verdict\": \"passed\"")
+        .left_nothing();
+}
+
+#[test]
+fn a_killed_supervisor_leaves_no_orphans() {
+    let ended = run(&mut grader(&["kills-its-supervisor", "ends"]));
+    let ended = ended.code(1).says("killed by signal 9 (SIGKILL)").says("✓ ends").left_nothing();
+    let killers = std::fs::read_to_string(target().join("grader/killers")).unwrap();
+    let killers: Vec<i32> = killers.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    assert!(killers.len() >= 3, "{killers:?}");
+    assert!(!killers.iter().any(|&pid| is_alive(pid)), "{killers:?}\n{ended}");
+}
