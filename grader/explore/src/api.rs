@@ -97,6 +97,18 @@ pub fn note(text: &str) {
     engine::leave(engine);
 }
 
+/// Notes a number that this execution came to; [`Report::outcomes`](crate::Report::outcomes) has them for every execution.
+#[inline(never)]
+pub fn outcome(number: u64) {
+    let engine = engine::enter();
+    if engine.is_null() {
+        return;
+    }
+    // SAFETY: the engine is not borrowed while explored code runs.
+    unsafe { (*engine).outcome.push(number) };
+    engine::leave(engine);
+}
+
 /// Whether this code runs inside an exploration.
 #[inline(never)]
 pub fn exploring() -> bool {

@@ -114,6 +114,8 @@ pub struct Engine {
     pub oddities: u32,
     /// Virtual nanoseconds since the execution began.
     pub now: u64,
+    /// What the execution came to, by `outcome`.
+    pub outcome: Vec<u64>,
     /// What a panic hook, a signal handler or a check found.
     pub cause: Option<Cause>,
     routines: Vec<Option<Routine>>,
@@ -145,6 +147,7 @@ impl Engine {
             preemptions: 0,
             oddities: 0,
             now: 0,
+            outcome: Vec::new(),
             cause: None,
             routines: (0..MAX_THREADS).map(|_| None).collect(),
             yielders: [ptr::null(); MAX_THREADS],
@@ -169,6 +172,7 @@ impl Engine {
         self.preemptions = 0;
         self.oddities = 0;
         self.now = 0;
+        self.outcome.clear();
         self.cause = None;
         self.runnable = 0;
         self.yielded = 0;
@@ -214,9 +218,6 @@ impl Engine {
                 CoroutineResult::Yield(()) => {}
                 CoroutineResult::Return(()) => {
                     let running = engine.running;
-                    if let Some(routine) = engine.routines[running].take() {
-                        engine.stacks.push(routine.into_stack());
-                    }
                     engine.finish(running);
                     if engine.cause.is_some() || engine.runnable == 0 && engine.all_finished() {
                         return;
@@ -237,6 +238,7 @@ impl Engine {
     fn clean_up(&mut self) {
         for routine in self.routines[..self.count].iter_mut() {
             if let Some(mut routine) = routine.take() {
+                // Only now: a stack that another thread of this execution used again would look like a race.
                 // SAFETY: what the abandoned frames own lies in the arena, which is emptied below, or is leaked.
                 unsafe { routine.force_reset() };
                 self.stacks.push(routine.into_stack());

@@ -1,5 +1,6 @@
 //! The whole of an exploration: bound after bound, then at random, then the failing execution again for the report.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
@@ -105,6 +106,8 @@ pub struct Report {
     pub coverage: Coverage,
     /// Executions in all, those included that turned out to be equivalent to others.
     pub executions: u64,
+    /// What the executions came to, by [`outcome`](crate::outcome).
+    pub outcomes: BTreeSet<Vec<u64>>,
     /// The first failing execution; it has as few deviations as any.
     pub finding: Option<Finding>,
 }
@@ -152,6 +155,7 @@ struct Exploration<'a> {
     engine: Box<Engine>,
     coverage: Coverage,
     executions: u64,
+    outcomes: BTreeSet<Vec<u64>>,
     /// Of the longest execution that came to its end.
     longest: u32,
 }
@@ -171,13 +175,13 @@ impl<'a> Exploration<'a> {
         let rules = Rules { spurious: budget.spurious, weak: budget.weak, patience: budget.patience };
         let search = Search::Bounded(Bounded::new(0, budget.reduce));
         let engine = Box::new(Engine::new(search, rules));
-        Exploration { budget, body, engine, coverage: Coverage::default(), executions: 0, longest: 0 }
+        Exploration { budget, body, engine, coverage: Coverage::default(), executions: 0, outcomes: BTreeSet::new(), longest: 0 }
     }
 
     fn run(mut self) -> Report {
         let found = self.bounds().or_else(|| self.random());
         let finding = found.map(|cause| self.confirm(cause));
-        Report { coverage: self.coverage, executions: self.executions, finding }
+        Report { coverage: self.coverage, executions: self.executions, outcomes: self.outcomes, finding }
     }
 
     fn bounds(&mut self) -> Option<Cause> {
@@ -221,6 +225,9 @@ impl<'a> Exploration<'a> {
                 Ended::Finished => {
                     visited += 1;
                     self.longest = self.longest.max(self.engine.steps);
+                    if !self.engine.outcome.is_empty() && !self.outcomes.contains(&self.engine.outcome) {
+                        self.outcomes.insert(self.engine.outcome.clone());
+                    }
                 }
                 Ended::Redundant => {}
                 Ended::Stopped(cause) => return (Stage::Found(cause), visited + 1, at_bound),
@@ -255,6 +262,9 @@ impl<'a> Exploration<'a> {
     /// the explored code that anybody could rely on, and is said.
     fn confirm(&mut self, cause: Cause) -> Finding {
         let schedule = self.engine.schedule();
+        if std::env::var_os("DBG").is_some() {
+            eprintln!("cause {cause:?} {schedule} in {:?}, coverage {:?}", self.engine.search, self.coverage);
+        }
         if cause == Cause::Diverged {
             return self.finding(cause, schedule);
         }

@@ -18,7 +18,7 @@ mod thread;
 mod trace;
 pub mod twin;
 
-pub use api::{JoinHandle, Model, exploring, note, spawn};
+pub use api::{JoinHandle, Model, exploring, note, outcome, spawn};
 pub use explorer::{Budget, Coverage, Explorer, Report};
 pub use finding::{Blocked, Cause, Finding, Site, Waker};
 pub use memory::clock::MAX_THREADS;

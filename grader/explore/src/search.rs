@@ -174,6 +174,7 @@ impl Bounded {
         };
         if known.decision != decision || known.default != default || known.options != options {
             self.diverged = true;
+            if std::env::var_os("DBG").is_some() { eprintln!("diverged at {index} of {}: known {known:?} now {node:?}", self.nodes.len()); }
             return (default, u32::MAX);
         }
         self.spent += known.cost(known.chosen);
