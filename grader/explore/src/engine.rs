@@ -104,8 +104,10 @@ pub struct Engine {
     pub rules: Rules,
     /// What happened, when somebody wants to know.
     pub recorder: Option<Recorder>,
-    /// Visible operations so far.
+    /// Visible operations asked for so far: what schedules count.
     pub steps: u32,
+    /// Visible operations done so far: what reports count.
+    pub done: u32,
     /// What was not the default.
     pub taken: Vec<Deviation>,
     /// Switches away from a thread that could have run on.
@@ -143,6 +145,7 @@ impl Engine {
             rules,
             recorder: None,
             steps: 0,
+            done: 0,
             taken: Vec::new(),
             preemptions: 0,
             oddities: 0,
@@ -168,6 +171,7 @@ impl Engine {
         self.running = 0;
         self.futexes.reset();
         self.steps = 0;
+        self.done = 0;
         self.taken.clear();
         self.preemptions = 0;
         self.oddities = 0;
@@ -314,7 +318,7 @@ impl Engine {
     #[inline]
     pub fn note(&mut self, thread: usize, callers: impl FnOnce() -> Vec<usize>, what: What) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.note(self.steps, thread, callers(), what);
+            recorder.note(self.done, thread, callers(), what);
         }
     }
 
@@ -616,6 +620,7 @@ impl Engine {
         // SAFETY: as above.
         unsafe {
             let this = &mut *engine;
+            this.done += 1;
             this.threads[thread].clock.tick(thread);
             this.touches(thread, &operation);
         }
@@ -722,7 +727,7 @@ impl Engine {
         let clock = &self.threads[index].clock;
         let atomic = matches!(touch, Touch::AtomicRead | Touch::AtomicWrite);
         let epoch = clock.of(index) + u16::from(!atomic);
-        let access = Access { epoch, thread: index as u8, mask: 0, touch, pc, step: self.steps };
+        let access = Access { epoch, thread: index as u8, mask: 0, touch, pc, step: self.done };
         let clash = self.memory.touch(access, address, size, clock)?;
         Some(self.clash(clash, pc))
     }
@@ -732,7 +737,7 @@ impl Engine {
         let Clash { earlier, touch, address } = clash;
         let site = |thread: usize, touch, pc, step| Site { thread, touch, pc, step };
         let earlier_site = site(earlier.thread as usize, earlier.touch, earlier.pc, earlier.step);
-        let later_site = site(self.running, touch, pc, self.steps);
+        let later_site = site(self.running, touch, pc, self.done);
         if earlier.touch == Touch::Free {
             Cause::UseAfterFree { freed: earlier_site, used: later_site, address }
         } else {

@@ -262,9 +262,6 @@ impl<'a> Exploration<'a> {
     /// the explored code that anybody could rely on, and is said.
     fn confirm(&mut self, cause: Cause) -> Finding {
         let schedule = self.engine.schedule();
-        if std::env::var_os("DBG").is_some() {
-            eprintln!("cause {cause:?} {schedule} in {:?}, coverage {:?}", self.engine.search, self.coverage);
-        }
         if cause == Cause::Diverged {
             return self.finding(cause, schedule);
         }

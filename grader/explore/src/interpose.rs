@@ -227,7 +227,7 @@ unsafe fn wait(engine: *mut Engine, frame: &Frame, wait: Wait) -> i64 {
         if found != expected {
             return -i64::from(libc::EAGAIN);
         }
-        let step = this.steps;
+        let step = this.done;
         this.futexes.waiters.push(Waiter { thread, address, private, bits, expected, step });
         this.threads[thread].deadline = deadline;
         Engine::block(engine, State::Waiting);
@@ -253,7 +253,7 @@ unsafe fn wake(engine: *mut Engine, frame: &Frame, address: usize, private: bool
         let this = &mut *engine;
         let woken = this.wake_some(address, private, bits, most);
         let count = woken.len() as u32;
-        let (thread, step) = (this.running, this.steps);
+        let (thread, step) = (this.running, this.done);
         this.futexes.calls.push(WakeUp { thread, address, private, woken: count, step });
         this.record(frame, |_| What::Wake { address, most, woken });
         i64::from(count)
@@ -287,7 +287,7 @@ unsafe fn requeue(engine: *mut Engine, frame: &Frame, requeue: Requeue) -> i64 {
         }
         let mut woken = this.wake_some(from, private, u32::MAX, wake.clamp(0, 1 << 20) as u32);
         let count = woken.len() as u32;
-        let (thread, step) = (this.running, this.steps);
+        let (thread, step) = (this.running, this.done);
         this.futexes.calls.push(WakeUp { thread, address: from, private, woken: count, step });
         let target = this.operation(Kind::Wake, to, 4);
         for _ in 0..moved.clamp(0, 1 << 20) {

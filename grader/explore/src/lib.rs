@@ -11,6 +11,7 @@ mod interpose;
 mod memory;
 mod operations;
 mod process;
+mod report;
 mod schedule;
 mod search;
 mod shim;

@@ -267,7 +267,7 @@ impl Engine {
         }
         let mut store = Store::initial(id, value, message);
         store.initial = false;
-        store.step = self.steps;
+        store.step = self.done;
         store.see(self.running, this.clock.of(self.running));
         store
     }

@@ -7,6 +7,7 @@ struct Segments {
     statics: Range<usize>,
     thread_local_size: usize,
     thread_local_align: usize,
+    bias: usize,
     seen: bool,
 }
 
@@ -17,6 +18,7 @@ unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, into: *mu
         return 1;
     }
     segments.seen = true;
+    segments.bias = info.dlpi_addr as usize;
     // SAFETY: the object's program headers.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
     for header in headers {
@@ -50,4 +52,9 @@ pub fn thread_locals() -> Range<usize> {
     // SAFETY: the x86-64 ABI keeps the thread pointer at fs:0.
     unsafe { std::arch::asm!("mov {}, fs:0", out(reg) end, options(nostack, readonly, preserves_flags)) };
     end - thread_local_size.next_multiple_of(thread_local_align.max(1))..end
+}
+
+/// What is to be taken off an address to get the one in the executable's file.
+pub fn bias() -> usize {
+    segments().bias
 }

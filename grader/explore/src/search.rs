@@ -174,7 +174,6 @@ impl Bounded {
         };
         if known.decision != decision || known.default != default || known.options != options {
             self.diverged = true;
-            if std::env::var_os("DBG").is_some() { eprintln!("diverged at {index} of {}: known {known:?} now {node:?}", self.nodes.len()); }
             return (default, u32::MAX);
         }
         self.spent += known.cost(known.chosen);
@@ -207,11 +206,6 @@ impl Bounded {
     /// Deviations that the last execution spent.
     pub fn spent(&self) -> u8 {
         self.spent
-    }
-
-    /// How deep the current execution's decisions are stacked.
-    pub fn depth(&self) -> usize {
-        self.nodes.len()
     }
 }
 

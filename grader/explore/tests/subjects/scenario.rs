@@ -48,4 +48,7 @@ fn print(name: &str, report: &Report, elapsed: std::time::Duration) {
         print!(" {:.1} ms, {:.0}/s", elapsed.as_secs_f64() * 1e3, report.executions as f64 / elapsed.as_secs_f64());
     }
     println!();
+    if let (Some(finding), true) = (&report.finding, std::env::var_os("REPORT").is_some()) {
+        println!("{}", finding.render(110));
+    }
 }
