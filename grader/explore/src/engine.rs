@@ -104,7 +104,7 @@ pub struct Engine {
     pub rules: Rules,
     /// What happened, when somebody wants to know.
     pub recorder: Option<Recorder>,
-    /// Visible operations asked for so far: what schedules count.
+    /// Decisions about who goes on so far: what schedules count.
     pub steps: u32,
     /// Visible operations done so far: what reports count.
     pub done: u32,
@@ -336,6 +336,8 @@ impl Engine {
 
     /// Decides which thread goes on; `current` could. None: nobody, and why is in `self`.
     fn pick(&mut self, current: Option<usize>) -> Option<usize> {
+        // Every decision about threads has a number of its own, for schedules.
+        self.steps += 1;
         let mut enabled = self.runnable & !self.yielded;
         if self.spinning != 0 {
             self.look_for_changes();
@@ -601,7 +603,6 @@ impl Engine {
         let (go_on, thread) = unsafe {
             let this = &mut *engine;
             let thread = this.running;
-            this.steps += 1;
             this.threads[thread].pending = operation;
             match this.threads[thread].visit(frame) {
                 Spin::No => {}
@@ -611,7 +612,9 @@ impl Engine {
             if operation.kind == Kind::Yield {
                 this.yielded |= 1 << thread;
             }
-            (this.count == 1 && this.spinning == 0 && this.steps <= this.rules.patience || this.give_way(), thread)
+            let alone = this.count == 1 && this.spinning == 0 && this.steps < this.rules.patience;
+            this.steps += u32::from(alone);
+            (alone || this.give_way(), thread)
         };
         if !go_on {
             // SAFETY: the caller keeps the contract.

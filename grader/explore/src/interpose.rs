@@ -315,6 +315,7 @@ impl Engine {
             let Some(&first) = reached.first() else { break };
             let mut chosen = first;
             if !all && self.search.affords() {
+                self.steps += 1;
                 let options = (1u64 << reached.len()) - 1;
                 let (way, _) = self.search.choose(self.steps, Decision::Waiter, 0, options, false);
                 if way != 0 {

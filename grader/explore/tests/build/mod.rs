@@ -36,7 +36,8 @@ fn build() -> PathBuf {
     let binaries: String = names
         .iter()
         .map(|name| {
-            let path = package.join(format!("tests/subjects/{name}.rs"));
+            let file = package.join(format!("tests/subjects/{name}.rs"));
+            let path = if file.exists() { file } else { package.join(format!("tests/subjects/{name}/main.rs")) };
             format!("\n[[bin]]\nname = {name:?}\npath = {path:?}\n")
         })
         .collect();
