@@ -1,0 +1,337 @@
+//! The whole of an exploration: bound after bound, then at random, then the failing execution again for the report.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+
+use crate::api::Model;
+use crate::arena;
+use crate::engine::{self, Ended, Engine, Rules};
+use crate::finding::{Cause, Finding};
+use crate::schedule::Schedule;
+use crate::search::{Bounded, Policy, Random, Replay, Search};
+use crate::trace::{Recorder, Trace};
+
+/// How much is explored. All limits are counts of executions and steps, so the result never depends on the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// At most this many deviations from the default in one execution: preemptions, old values read, and so on.
+    pub bound: u8,
+    /// Executions within the bounds.
+    pub executions: u64,
+    /// Executions by partial order sampling, when the bounds could not be exhausted.
+    pub sampled: u64,
+    /// Executions by probabilistic concurrency testing, when the bounds could not be exhausted.
+    pub prioritised: u64,
+    /// Futex waits may end for no reason, or by a signal, once in an execution.
+    pub spurious: bool,
+    /// Reads may take old values where C11 allows it.
+    pub weak: bool,
+    /// Leave out executions that are equivalent to others.
+    pub reduce: bool,
+    /// Visible operations after which all threads take turns; three times as many, and the execution counts as endless.
+    pub patience: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            bound: 3,
+            executions: 200_000,
+            sampled: 2_000,
+            prioritised: 500,
+            spurious: true,
+            weak: true,
+            reduce: true,
+            patience: 5_000,
+        }
+    }
+}
+
+/// What was covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Coverage {
+    /// All executions with at most this many deviations were visited; None: not even those with none.
+    pub bound: Option<u8>,
+    /// There are no executions with more.
+    pub complete: bool,
+    /// How many executions of the last complete bound there are.
+    pub within: u64,
+    /// Executions beyond it.
+    pub beyond: u64,
+    /// Random executions.
+    pub random: u64,
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let within = grouped(self.within);
+        match self.bound {
+            _ if self.complete => write!(f, "all interleavings: {within} {}", executions(self.within))?,
+            Some(0) => write!(f, "all interleavings without a preemption: {within} {}", executions(self.within))?,
+            Some(1) => write!(f, "all interleavings with at most 1 preemption: {within} {}", executions(self.within))?,
+            Some(bound) => {
+                write!(f, "all interleavings with at most {bound} preemptions: {within} {}", executions(self.within))?;
+            }
+            None => f.write_str("no bound was exhausted")?,
+        }
+        if self.beyond + self.random > 0 {
+            write!(f, "; {} more beyond", grouped(self.beyond + self.random))?;
+        }
+        Ok(())
+    }
+}
+
+fn executions(count: u64) -> &'static str {
+    if count == 1 { "execution" } else { "executions" }
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The result of an exploration.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What was covered before it ended.
+    pub coverage: Coverage,
+    /// Executions in all, those included that turned out to be equivalent to others.
+    pub executions: u64,
+    /// What the executions came to, by [`outcome`](crate::outcome).
+    pub outcomes: BTreeSet<Vec<u64>>,
+    /// The first failing execution; it has as few deviations as any.
+    pub finding: Option<Finding>,
+}
+
+/// Explores a body: a closure that makes its objects and starts model threads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Explorer {
+    budget: Budget,
+}
+
+impl Explorer {
+    /// An explorer with a budget.
+    pub fn new(budget: Budget) -> Explorer {
+        Explorer { budget }
+    }
+
+    /// Runs `body` in every interleaving that the budget allows, until one fails.
+    pub fn run(&self, body: impl Fn(&Model)) -> Report {
+        self.run_erased(&|| body(&Model::new()))
+    }
+
+    /// Runs the one execution that `schedule` describes; `None` when nothing is wrong with it.
+    pub fn replay(&self, schedule: &Schedule, body: impl Fn(&Model)) -> Option<Finding> {
+        self.replay_erased(schedule, &|| body(&Model::new()))
+    }
+
+    #[inline(never)]
+    fn run_erased(&self, body: &dyn Fn()) -> Report {
+        prepare();
+        Exploration::new(self.budget, body).run()
+    }
+
+    #[inline(never)]
+    fn replay_erased(&self, schedule: &Schedule, body: &dyn Fn()) -> Option<Finding> {
+        prepare();
+        let mut exploration = Exploration::new(self.budget, body);
+        exploration.replay(schedule)
+    }
+}
+
+/// One exploration under way.
+struct Exploration<'a> {
+    budget: Budget,
+    body: &'a dyn Fn(),
+    engine: Box<Engine>,
+    coverage: Coverage,
+    executions: u64,
+    outcomes: BTreeSet<Vec<u64>>,
+    /// Of the longest execution that came to its end.
+    longest: u32,
+}
+
+/// How a stage of the exploration ended.
+enum Stage {
+    /// All of it was done.
+    Exhausted,
+    /// The budget was.
+    OutOfBudget,
+    /// Something is wrong.
+    Found(Cause),
+}
+
+impl<'a> Exploration<'a> {
+    fn new(budget: Budget, body: &'a dyn Fn()) -> Exploration<'a> {
+        let rules = Rules { spurious: budget.spurious, weak: budget.weak, patience: budget.patience };
+        let search = Search::Bounded(Bounded::new(0, budget.reduce));
+        let engine = Box::new(Engine::new(search, rules));
+        Exploration { budget, body, engine, coverage: Coverage::default(), executions: 0, outcomes: BTreeSet::new(), longest: 0 }
+    }
+
+    fn run(mut self) -> Report {
+        let found = self.bounds().or_else(|| self.random());
+        let finding = found.map(|cause| self.confirm(cause));
+        Report { coverage: self.coverage, executions: self.executions, outcomes: self.outcomes, finding }
+    }
+
+    fn bounds(&mut self) -> Option<Cause> {
+        for bound in 0..=self.budget.bound {
+            self.engine.search = Search::Bounded(Bounded::new(bound, self.budget.reduce));
+            let (stage, visited, at_bound) = self.bound(bound);
+            match stage {
+                Stage::Exhausted => {
+                    self.coverage.bound = Some(bound);
+                    self.coverage.within = visited;
+                    if at_bound == 0 && bound > 0 {
+                        self.coverage.complete = true;
+                        return None;
+                    }
+                }
+                Stage::OutOfBudget => {
+                    self.coverage.beyond = visited;
+                    return None;
+                }
+                Stage::Found(cause) => {
+                    self.coverage.beyond = visited;
+                    return Some(cause);
+                }
+            }
+        }
+        None
+    }
+
+    /// All executions within one bound: how it ended, how many there were, and how many of them used the bound up.
+    fn bound(&mut self, bound: u8) -> (Stage, u64, u64) {
+        let mut visited = 0;
+        let mut at_bound = 0;
+        loop {
+            if self.executions >= self.budget.executions {
+                return (Stage::OutOfBudget, visited, at_bound);
+            }
+            self.executions += 1;
+            let ended = self.engine.execute(self.body);
+            let Search::Bounded(search) = &mut self.engine.search else { unreachable!("the bounded search is set") };
+            match ended {
+                Ended::Finished => {
+                    visited += 1;
+                    self.longest = self.longest.max(self.engine.steps);
+                    if !self.engine.outcome.is_empty() && !self.outcomes.contains(&self.engine.outcome) {
+                        self.outcomes.insert(self.engine.outcome.clone());
+                    }
+                }
+                Ended::Redundant => {}
+                Ended::Stopped(cause) => return (Stage::Found(cause), visited + 1, at_bound),
+            }
+            at_bound += u64::from(search.spent() == bound);
+            if !search.advance() {
+                return (Stage::Exhausted, visited, at_bound);
+            }
+        }
+    }
+
+    fn random(&mut self) -> Option<Cause> {
+        if self.coverage.complete || self.executions < self.budget.executions && self.coverage.bound == Some(self.budget.bound) {
+            return None;
+        }
+        let stages =
+            [(Policy::PartialOrder, self.budget.sampled), (Policy::Priorities, self.budget.prioritised)];
+        for (policy, count) in stages {
+            for seed in 0..count {
+                self.engine.search = Search::Random(Random::new(policy, seed, self.longest.max(10)));
+                self.executions += 1;
+                self.coverage.random += 1;
+                if let Ended::Stopped(cause) = self.engine.execute(self.body) {
+                    return Some(cause);
+                }
+            }
+        }
+        None
+    }
+
+    /// Replays the failing execution twice, the second time for the record. A replay that goes another way is no failure of
+    /// the explored code that anybody could rely on, and is said.
+    fn confirm(&mut self, cause: Cause) -> Finding {
+        let schedule = self.engine.schedule();
+        if cause == Cause::Diverged {
+            return self.finding(cause, schedule);
+        }
+        let first = self.execute_schedule(&schedule);
+        let second = self.replay(&schedule);
+        match second {
+            Some(finding) if finding.cause == cause && first.as_ref() == Some(&cause) => finding,
+            _ => self.finding(Cause::Diverged, schedule),
+        }
+    }
+
+    fn execute_schedule(&mut self, schedule: &Schedule) -> Option<Cause> {
+        self.engine.search = Search::Replay(Replay::new(schedule.0.clone()));
+        match self.engine.execute(self.body) {
+            Ended::Stopped(cause) => Some(cause),
+            Ended::Finished | Ended::Redundant => None,
+        }
+    }
+
+    fn replay(&mut self, schedule: &Schedule) -> Option<Finding> {
+        self.engine.recorder = Some(Recorder::default());
+        let cause = self.execute_schedule(schedule)?;
+        Some(self.finding(cause, schedule.clone()))
+    }
+
+    fn finding(&mut self, cause: Cause, schedule: Schedule) -> Finding {
+        let events = self.engine.recorder.take().map(|recorder| recorder.events).unwrap_or_default();
+        let threads = self.engine.threads[..self.engine.count].iter().map(|thread| thread.name.clone()).collect();
+        Finding {
+            cause,
+            schedule,
+            preemptions: self.engine.preemptions,
+            oddities: self.engine.oddities,
+            trace: Trace { threads, events },
+        }
+    }
+}
+
+/// What must be there before the first execution.
+fn prepare() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !note_panic(info) {
+                previous(info);
+            }
+        }));
+    });
+    arena::prepare();
+    // What std makes on first use must not be made inside an execution, whose heap does not last.
+    let _ = std::io::stdout();
+    let _ = std::io::stderr();
+    let _ = std::thread::current();
+}
+
+/// A panic in explored code is not printed but kept; true when it was one.
+fn note_panic(info: &PanicHookInfo<'_>) -> bool {
+    let engine = engine::enter();
+    if engine.is_null() {
+        return false;
+    }
+    let message = match (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "a panic with a payload that is not text".to_owned(),
+    };
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    // SAFETY: the engine is not borrowed while explored code runs.
+    unsafe { (*engine).caught_panic(message, place) };
+    engine::leave(engine);
+    true
+}

@@ -1,0 +1,29 @@
+//! Runs unmodified Rust code in every interleaving up to a bound, under the C11 memory model.
+
+mod api;
+mod arena;
+mod engine;
+mod explorer;
+mod finding;
+mod futex;
+mod instrument;
+mod interpose;
+mod memory;
+mod operations;
+mod process;
+mod report;
+mod schedule;
+mod search;
+mod shim;
+mod thread;
+mod trace;
+pub mod twin;
+
+pub use api::{JoinHandle, Model, exploring, note, outcome, spawn};
+pub use explorer::{Budget, Coverage, Explorer, Report};
+pub use finding::{Blocked, Cause, Finding, Site, Waker};
+pub use memory::clock::MAX_THREADS;
+pub use memory::race::Touch;
+pub use schedule::{Decision, Deviation, NotASchedule, Schedule};
+pub use thread::Woken;
+pub use trace::{Event, Trace, What};

@@ -1,0 +1,60 @@
+//! Where this process keeps its statics and this thread its thread-locals.
+
+use std::ops::Range;
+
+#[derive(Default)]
+struct Segments {
+    statics: Range<usize>,
+    thread_local_size: usize,
+    thread_local_align: usize,
+    bias: usize,
+    seen: bool,
+}
+
+unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, into: *mut libc::c_void) -> i32 {
+    // SAFETY: `dl_iterate_phdr` passes a valid object and what `segments` passed to it.
+    let (info, segments) = unsafe { (&*info, &mut *into.cast::<Segments>()) };
+    if segments.seen {
+        return 1;
+    }
+    segments.seen = true;
+    segments.bias = info.dlpi_addr as usize;
+    // SAFETY: the object's program headers.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
+    for header in headers {
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0 {
+            let start = info.dlpi_addr as usize + header.p_vaddr as usize;
+            segments.statics = start..start + header.p_memsz as usize;
+        } else if header.p_type == libc::PT_TLS {
+            segments.thread_local_size = header.p_memsz as usize;
+            segments.thread_local_align = header.p_align as usize;
+        }
+    }
+    1
+}
+
+fn segments() -> Segments {
+    let mut segments = Segments::default();
+    // SAFETY: the callback gets the pointer to `segments`, which outlives the call; the executable comes first.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut segments).cast()) };
+    segments
+}
+
+/// The executable's writable data.
+pub fn statics() -> Range<usize> {
+    segments().statics
+}
+
+/// The executable's thread-locals of the calling thread: they end at the thread pointer (x86-64 ABI).
+pub fn thread_locals() -> Range<usize> {
+    let Segments { thread_local_size, thread_local_align, .. } = segments();
+    let end: usize;
+    // SAFETY: the x86-64 ABI keeps the thread pointer at fs:0.
+    unsafe { std::arch::asm!("mov {}, fs:0", out(reg) end, options(nostack, readonly, preserves_flags)) };
+    end - thread_local_size.next_multiple_of(thread_local_align.max(1))..end
+}
+
+/// What is to be taken off an address to get the one in the executable's file.
+pub fn bias() -> usize {
+    segments().bias
+}

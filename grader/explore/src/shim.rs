@@ -1,0 +1,121 @@
+//! How calls from the explored code enter the engine: a few instructions that save what the engine wants to know
+//! about the caller, then a plain function.
+
+use std::arch::asm;
+
+/// The caller's registers at the entry of a shim, as the shim pushed them.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Frame {
+    /// r15, r14, r13, r12, rbx: with `base`, all that survives a call.
+    saved: [usize; 5],
+    /// rbp: the caller's frame, as the explored build keeps frame pointers.
+    base: usize,
+    /// Where the call returns to.
+    pub pc: usize,
+}
+
+impl Frame {
+    /// The caller's stack pointer after the return.
+    pub fn stack(&self) -> usize {
+        std::ptr::from_ref(self) as usize + size_of::<Frame>()
+    }
+
+    /// One number for the caller's whole local state: the registers that survive the call, and its stack up to `top`.
+    pub fn state(&self, top: usize) -> u64 {
+        let mut hash = self.pc as u64;
+        let mut mix = |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.saved.iter().for_each(|&word| mix(word));
+        mix(self.base);
+        let mut address = self.stack();
+        while address + 8 <= top {
+            // SAFETY: between the caller's stack pointer and the top of its stack all is mapped and aligned.
+            mix(unsafe { std::ptr::read_volatile(address as *const usize) });
+            address += 8;
+        }
+        hash
+    }
+
+    /// Return addresses, innermost first, of the caller and its callers up to `top`.
+    pub fn callers(&self, top: usize) -> Vec<usize> {
+        callers(self.pc, self.base, top)
+    }
+}
+
+/// Return addresses, innermost first: `pc`, then by the chain of frame pointers from `base` up to `top`.
+pub fn callers(pc: usize, mut base: usize, top: usize) -> Vec<usize> {
+    let mut callers = vec![pc];
+    let here = stack_pointer();
+    while base.is_multiple_of(8) && base >= here && base + 16 <= top && callers.len() < 24 {
+        // SAFETY: `base` lies in the live part of the caller's stack.
+        let (next, pc) = unsafe { (*(base as *const usize), *((base + 8) as *const usize)) };
+        callers.push(pc);
+        if next <= base {
+            break;
+        }
+        base = next;
+    }
+    callers
+}
+
+/// The stack pointer, roughly: where a coroutine starts.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
+/// Defines `extern "C"` symbols that push a [`Frame`] and pass its address to the given function as the last argument,
+/// in `$register`, the register after those of the symbol's own arguments.
+macro_rules! shims {
+    ($($register:literal: $($symbol:ident => $to:path),+ $(,)?;)+) => {$($(
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $symbol() {
+            ::core::arch::naked_asm!(
+                "push rbp",
+                "push rbx",
+                "push r12",
+                "push r13",
+                "push r14",
+                "push r15",
+                concat!("mov ", $register, ", rsp"),
+                "sub rsp, 8",
+                "call {to}",
+                "add rsp, 56",
+                "ret",
+                to = sym $to,
+            )
+        }
+    )+)+};
+}
+pub(crate) use shims;
+
+/// As [`shims!`], for functions with six arguments in registers and one on the stack: the frame's address is the eighth.
+macro_rules! wide_shims {
+    ($($symbol:ident => $to:path),+ $(,)?) => {$(
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $symbol() {
+            ::core::arch::naked_asm!(
+                "push rbp",
+                "push rbx",
+                "push r12",
+                "push r13",
+                "push r14",
+                "push r15",
+                "mov rax, rsp",
+                "sub rsp, 8",
+                "push rax",
+                "push qword ptr [rax + 56]",
+                "call {to}",
+                "add rsp, 72",
+                "ret",
+                to = sym $to,
+            )
+        }
+    )+};
+}
+pub(crate) use wide_shims;

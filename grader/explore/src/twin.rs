@@ -1,0 +1,16 @@
+//! How the explored twin of a program is compiled. Only the explored crates are: pass these arguments by
+//! `RUSTC_WORKSPACE_WRAPPER`, so that the engine itself and all other dependencies stay as they are.
+
+/// What rustc is told for an explored crate, besides what cargo says. Works on stable Rust.
+///
+/// LLVM's ThreadSanitizer pass turns each atomic operation, fence and plain access into a call; the attribute that it looks
+/// for is forced on every function, because rustc's own option for it is not stable. No sanitizer runtime is linked.
+pub const ARGUMENTS: [&str; 7] = [
+    "-Cpasses=forceattrs tsan",
+    "-Cllvm-args=-force-attribute=sanitize_thread",
+    "-Cllvm-args=-tsan-instrument-func-entry-exit=0",
+    "-Cforce-frame-pointers=yes",
+    "-Cdebuginfo=line-tables-only",
+    "-Coverflow-checks=on",
+    "-Ccodegen-units=1",
+];

@@ -1,0 +1,122 @@
+use std::sync::atomic::{AtomicU32, Ordering::*};
+
+use explore::{Model, spawn};
+
+use crate::futex::{wait, wake};
+use crate::plain::Plain;
+use crate::scenario::Scenario;
+
+pub const ROWS: &[Scenario] = &[
+    ("fm-right", |model| sections(model, "", 2)),
+    ("fm-right-3", |model| sections(model, "", 3)),
+    ("fm-no-state-2", |model| sections(model, "no-state-2", 2)),
+    ("fm-reacquire-1", |model| sections(model, "reacquire-1", 3)),
+    ("fm-wake-before-release", |model| sections(model, "wake-before-release", 2)),
+    ("fm-no-wake", |model| sections(model, "no-wake", 2)),
+    ("fm-wait-current-value", |model| sections(model, "wait-current-value", 2)),
+    ("fm-no-recheck", |model| sections(model, "no-recheck", 2)),
+    ("fm-dec-no-store", |model| sections(model, "dec-no-store", 2)),
+    ("fm-swap-ignored", |model| sections(model, "swap-ignored", 2)),
+    ("fm-relaxed-unlock", |model| sections(model, "relaxed-unlock", 2)),
+    ("fm-relaxed-lock", |model| sections(model, "relaxed-lock", 2)),
+    ("fm-shared-wake", |model| sections(model, "shared-wake", 2)),
+];
+
+#[derive(Default)]
+struct Lock {
+    word: AtomicU32,
+    value: Plain,
+}
+
+impl Lock {
+    fn lock(&self, bug: &str) {
+        let acquire = if bug == "relaxed-lock" { Relaxed } else { Acquire };
+        if self.word.compare_exchange(0, 1, acquire, Relaxed).is_ok() {
+            return;
+        }
+        match bug {
+            "no-state-2" => {
+                while self.word.swap(1, Acquire) != 0 {
+                    wait(&self.word, 1);
+                }
+            }
+            "reacquire-1" => {
+                while self.word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+                    if self.word.compare_exchange(1, 2, Relaxed, Relaxed) != Err(0) {
+                        wait(&self.word, 2);
+                    }
+                }
+            }
+            "wait-current-value" => {
+                while self.word.swap(2, Acquire) != 0 {
+                    wait(&self.word, self.word.load(Relaxed));
+                }
+            }
+            "no-recheck" => {
+                if self.word.swap(2, Acquire) != 0 {
+                    wait(&self.word, 2);
+                }
+            }
+            "swap-ignored" => {
+                if self.word.swap(2, Acquire) != 0 {
+                    wait(&self.word, 2);
+                    self.word.swap(2, Acquire);
+                }
+            }
+            "dec-no-store" => {
+                while self.word.swap(2, Acquire) != 0 {
+                    wait(&self.word, 2);
+                }
+            }
+            _ => {
+                while self.word.swap(2, acquire) != 0 {
+                    wait(&self.word, 2);
+                }
+            }
+        }
+    }
+
+    fn unlock(&self, bug: &str) {
+        match bug {
+            "wake-before-release" => {
+                if self.word.load(Relaxed) == 2 {
+                    wake(&self.word, 1);
+                }
+                self.word.store(0, Release);
+            }
+            "no-wake" => self.word.store(0, Release),
+            "dec-no-store" => {
+                if self.word.fetch_sub(1, Release) == 2 {
+                    wake(&self.word, 1);
+                }
+            }
+            "relaxed-unlock" => {
+                if self.word.swap(0, Relaxed) == 2 {
+                    wake(&self.word, 1);
+                }
+            }
+            "shared-wake" => {
+                if self.word.swap(0, Release) == 2 {
+                    unsafe { libc::syscall(libc::SYS_futex, self.word.as_ptr(), libc::FUTEX_WAKE, 1) };
+                }
+            }
+            _ => {
+                if self.word.swap(0, Release) == 2 {
+                    wake(&self.word, 1);
+                }
+            }
+        }
+    }
+}
+
+fn sections(model: &Model, bug: &'static str, threads: usize) {
+    let shared: &'static Lock = model.share(Lock::default());
+    let body = move || {
+        shared.lock(bug);
+        shared.value.add(1);
+        shared.unlock(bug);
+    };
+    let handles: Vec<_> = (0..threads).map(|_| spawn(body)).collect();
+    handles.into_iter().for_each(|handle| handle.join());
+    assert_eq!(shared.value.get(), threads as u64, "an update was lost");
+}
