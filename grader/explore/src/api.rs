@@ -159,7 +159,9 @@ unsafe extern "C" fn spawn_shim(
                 this.record(frame, |_| What::Spawn { thread });
                 thread
             }
-            None => Engine::stop(engine, refused(engine, "starting one more thread than the engine can manage")),
+            None => {
+                Engine::stop(engine, refused(engine, "starting one more thread than the engine can manage"))
+            }
         }
     };
     engine::leave(engine);

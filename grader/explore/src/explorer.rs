@@ -69,10 +69,20 @@ impl fmt::Display for Coverage {
         let within = grouped(self.within);
         match self.bound {
             _ if self.complete => write!(f, "all interleavings: {within} {}", executions(self.within))?,
-            Some(0) => write!(f, "all interleavings without a preemption: {within} {}", executions(self.within))?,
-            Some(1) => write!(f, "all interleavings with at most 1 preemption: {within} {}", executions(self.within))?,
+            Some(0) => {
+                write!(f, "all interleavings without a preemption: {within} {}", executions(self.within))?
+            }
+            Some(1) => write!(
+                f,
+                "all interleavings with at most 1 preemption: {within} {}",
+                executions(self.within)
+            )?,
             Some(bound) => {
-                write!(f, "all interleavings with at most {bound} preemptions: {within} {}", executions(self.within))?;
+                write!(
+                    f,
+                    "all interleavings with at most {bound} preemptions: {within} {}",
+                    executions(self.within)
+                )?;
             }
             None => f.write_str("no bound was exhausted")?,
         }
@@ -175,7 +185,15 @@ impl<'a> Exploration<'a> {
         let rules = Rules { spurious: budget.spurious, weak: budget.weak, patience: budget.patience };
         let search = Search::Bounded(Bounded::new(0, budget.reduce));
         let engine = Box::new(Engine::new(search, rules));
-        Exploration { budget, body, engine, coverage: Coverage::default(), executions: 0, outcomes: BTreeSet::new(), longest: 0 }
+        Exploration {
+            budget,
+            body,
+            engine,
+            coverage: Coverage::default(),
+            executions: 0,
+            outcomes: BTreeSet::new(),
+            longest: 0,
+        }
     }
 
     fn run(mut self) -> Report {
@@ -220,7 +238,9 @@ impl<'a> Exploration<'a> {
             }
             self.executions += 1;
             let ended = self.engine.execute(self.body);
-            let Search::Bounded(search) = &mut self.engine.search else { unreachable!("the bounded search is set") };
+            let Search::Bounded(search) = &mut self.engine.search else {
+                unreachable!("the bounded search is set")
+            };
             match ended {
                 Ended::Finished => {
                     visited += 1;
@@ -240,7 +260,9 @@ impl<'a> Exploration<'a> {
     }
 
     fn random(&mut self) -> Option<Cause> {
-        if self.coverage.complete || self.executions < self.budget.executions && self.coverage.bound == Some(self.budget.bound) {
+        if self.coverage.complete
+            || self.executions < self.budget.executions && self.coverage.bound == Some(self.budget.bound)
+        {
             return None;
         }
         let stages =
@@ -289,7 +311,8 @@ impl<'a> Exploration<'a> {
 
     fn finding(&mut self, cause: Cause, schedule: Schedule) -> Finding {
         let events = self.engine.recorder.take().map(|recorder| recorder.events).unwrap_or_default();
-        let threads = self.engine.threads[..self.engine.count].iter().map(|thread| thread.name.clone()).collect();
+        let threads =
+            self.engine.threads[..self.engine.count].iter().map(|thread| thread.name.clone()).collect();
         Finding {
             cause,
             schedule,

@@ -8,7 +8,7 @@ use libc::{c_int, c_long, timespec};
 
 use crate::engine::{self, Engine};
 use crate::finding::Cause;
-use crate::futex::{WakeUp, Waiter};
+use crate::futex::{Waiter, WakeUp};
 use crate::schedule::{Decision, Deviation};
 use crate::shim::{Frame, shims, wide_shims};
 use crate::thread::{Kind, Operation, State, Woken};
@@ -108,7 +108,6 @@ fn nanoseconds(time: *const timespec) -> Option<u64> {
     Some((time.tv_sec.max(0) as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.max(0) as u64))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the shape of syscall(2)")]
 unsafe extern "C" fn syscall(
     number: i64,
     a: i64,
@@ -137,7 +136,9 @@ unsafe extern "C" fn syscall(
             engine::leave(engine);
             as_libc(result)
         }
-        libc::SYS_getpid | libc::SYS_getrandom | libc::SYS_write => as_libc(native(number, [a, b, c, d, e, f])),
+        libc::SYS_getpid | libc::SYS_getrandom | libc::SYS_write => {
+            as_libc(native(number, [a, b, c, d, e, f]))
+        }
         _ => {
             engine::enter();
             let call = format!("the system call number {number}");
@@ -180,24 +181,52 @@ unsafe fn futex(engine: *mut Engine, frame: &Frame, arguments: [i64; 6]) -> i64 
         match command {
             libc::FUTEX_WAIT => {
                 let deadline = nanoseconds(timeout).map(|time| (*engine).now.saturating_add(time));
-                wait(engine, frame, Wait { address, private, expected: value as u32, bits: u32::MAX, deadline })
+                wait(
+                    engine,
+                    frame,
+                    Wait { address, private, expected: value as u32, bits: u32::MAX, deadline },
+                )
             }
             libc::FUTEX_WAIT_BITSET => {
                 if third as u32 == 0 {
                     return -i64::from(libc::EINVAL);
                 }
                 let deadline = nanoseconds(timeout).map(|time| time.saturating_sub(EPOCH));
-                wait(engine, frame, Wait { address, private, expected: value as u32, bits: third as u32, deadline })
+                wait(
+                    engine,
+                    frame,
+                    Wait { address, private, expected: value as u32, bits: third as u32, deadline },
+                )
             }
             libc::FUTEX_WAKE => wake(engine, frame, address, private, value, u32::MAX),
             libc::FUTEX_WAKE_BITSET if third as u32 == 0 => -i64::from(libc::EINVAL),
             libc::FUTEX_WAKE_BITSET => wake(engine, frame, address, private, value, third as u32),
-            libc::FUTEX_REQUEUE => {
-                requeue(engine, frame, Requeue { from: address, to: second as usize, private, wake: value, moved: fourth, expected: None })
-            }
+            libc::FUTEX_REQUEUE => requeue(
+                engine,
+                frame,
+                Requeue {
+                    from: address,
+                    to: second as usize,
+                    private,
+                    wake: value,
+                    moved: fourth,
+                    expected: None,
+                },
+            ),
             libc::FUTEX_CMP_REQUEUE => {
                 let expected = Some(third as u32);
-                requeue(engine, frame, Requeue { from: address, to: second as usize, private, wake: value, moved: fourth, expected })
+                requeue(
+                    engine,
+                    frame,
+                    Requeue {
+                        from: address,
+                        to: second as usize,
+                        private,
+                        wake: value,
+                        moved: fourth,
+                        expected,
+                    },
+                )
             }
             _ => refuse(engine, format!("futex operation {command}")),
         }
@@ -244,7 +273,14 @@ unsafe fn wait(engine: *mut Engine, frame: &Frame, wait: Wait) -> i64 {
 
 /// # Safety
 /// The engine is in charge and not borrowed.
-unsafe fn wake(engine: *mut Engine, frame: &Frame, address: usize, private: bool, most: i64, bits: u32) -> i64 {
+unsafe fn wake(
+    engine: *mut Engine,
+    frame: &Frame,
+    address: usize,
+    private: bool,
+    most: i64,
+    bits: u32,
+) -> i64 {
     let most = (most as i32).max(1) as u32;
     // SAFETY: each borrow ends before the coroutine may be suspended.
     unsafe {
@@ -420,7 +456,8 @@ unsafe extern "C" fn usleep(microseconds: u32, frame: &Frame) -> c_int {
 unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut timespec, _frame: &Frame) -> c_int {
     let engine = engine::enter();
     if engine.is_null() {
-        return as_libc(native(libc::SYS_clock_gettime, [i64::from(clock), time as i64, 0, 0, 0, 0])) as c_int;
+        return as_libc(native(libc::SYS_clock_gettime, [i64::from(clock), time as i64, 0, 0, 0, 0]))
+            as c_int;
     }
     // SAFETY: the engine is not borrowed while explored code runs; `time` is the caller's.
     unsafe {

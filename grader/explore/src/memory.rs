@@ -120,7 +120,10 @@ impl Memory {
             (location.address, location.size as usize)
         };
         let range = from as usize..self.locations_used;
-        range.clone().find(|&other| self.locations[other].overlaps(address, size)).map_or(NONE, |other| other as u32)
+        range
+            .clone()
+            .find(|&other| self.locations[other].overlaps(address, size))
+            .map_or(NONE, |other| other as u32)
     }
 
     /// The locations in use.
@@ -275,7 +278,10 @@ impl Memory {
                 }
             }
             if cell.freed {
-                let earlier = cell.accesses.iter().find(|access| access.touch == Touch::Free && access.mask & mask != 0);
+                let earlier = cell
+                    .accesses
+                    .iter()
+                    .find(|access| access.touch == Touch::Free && access.mask & mask != 0);
                 if let Some(&earlier) = earlier {
                     return Some(Clash { earlier, touch: access.touch, address: from });
                 }

@@ -215,7 +215,15 @@ impl Engine {
         let clock = self.threads[thread].clock;
         self.memory.sequential += u32::from(sequential);
         let epoch = clock.of(thread);
-        self.memory.events.push(Event { kind, thread: thread as u8, epoch, sequential, location, store, clock });
+        self.memory.events.push(Event {
+            kind,
+            thread: thread as u8,
+            epoch,
+            sequential,
+            location,
+            store,
+            clock,
+        });
     }
 
     fn forget_event(&mut self) {

@@ -33,6 +33,7 @@ struct Node {
 
 /// How the ways are picked.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is asked at every step")]
 pub enum Search {
     /// Every way within the bound.
     Bounded(Bounded),
@@ -85,7 +86,14 @@ impl Search {
     /// Picks one of `options` (a bit each) at `step`; for a thread decision, `preempts` says that the default is the
     /// running thread. Returns the way and the node to tell [`matters`](Search::matters) about.
     #[inline]
-    pub fn choose(&mut self, step: u32, decision: Decision, default: u8, options: u64, preempts: bool) -> (u8, u32) {
+    pub fn choose(
+        &mut self,
+        step: u32,
+        decision: Decision,
+        default: u8,
+        options: u64,
+        preempts: bool,
+    ) -> (u8, u32) {
         match self {
             Search::Bounded(search) => search.choose(decision, default, options, preempts),
             Search::Replay(replay) => (replay.choose(step, decision, default, options), u32::MAX),
@@ -275,7 +283,11 @@ impl Random {
                     self.priorities[default as usize] = self.lowest;
                 }
                 // A wake-up that nobody asked for is rare.
-                let runs = if options & 0xffff != 0 && !self.draw().is_multiple_of(16) { options & 0xffff } else { options };
+                let runs = if options & 0xffff != 0 && !self.draw().is_multiple_of(16) {
+                    options & 0xffff
+                } else {
+                    options
+                };
                 let ways = (0..64u8).filter(|way| runs & (1 << way) != 0);
                 ways.max_by_key(|&way| self.priorities[way as usize]).unwrap_or(default)
             }

@@ -24,7 +24,8 @@ impl Frame {
     /// One number for the caller's whole local state: the registers that survive the call, and its stack up to `top`.
     pub fn state(&self, top: usize) -> u64 {
         let mut hash = self.pc as u64;
-        let mut mix = |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut mix =
+            |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.saved.iter().for_each(|&word| mix(word));
         mix(self.base);
         let mut address = self.stack();

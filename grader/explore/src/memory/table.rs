@@ -65,7 +65,7 @@ impl Table {
 
     #[cold]
     fn grow(&mut self) {
-        let old = std::mem::replace(&mut self.slots, Vec::new());
+        let old = std::mem::take(&mut self.slots);
         self.slots = vec![Slot::default(); old.len() * 2];
         for entry in old.into_iter().filter(|entry| entry.generation == self.generation) {
             let slot = self.slot(entry.key);

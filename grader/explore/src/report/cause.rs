@@ -24,18 +24,29 @@ pub fn headline(cause: &Cause, names: &[String]) -> String {
             format!("{} panics at {place}: {message}", name(*thread))
         }
         Cause::Race { earlier, later, .. } => {
-            format!("data race: {} {} and {} {} the same memory, and nothing orders the two",
-                name(earlier.thread), touch(earlier.touch), name(later.thread), touch(later.touch))
+            format!(
+                "data race: {} {} and {} {} the same memory, and nothing orders the two",
+                name(earlier.thread),
+                touch(earlier.touch),
+                name(later.thread),
+                touch(later.touch)
+            )
         }
         Cause::UseAfterFree { freed, used, .. } => {
-            format!("use after free: {} {} memory that {} has freed",
-                name(used.thread), touch(used.touch), name(freed.thread))
+            format!(
+                "use after free: {} {} memory that {} has freed",
+                name(used.thread),
+                touch(used.touch),
+                name(freed.thread)
+            )
         }
         Cause::Deadlock { blocked } => format!("deadlock: {}", sleepers(blocked)),
         Cause::LostWakeUp { blocked } => format!("lost wake-up: {}", sleepers(blocked)),
         Cause::Livelock { blocked } => format!("livelock: {}", sleepers(blocked)),
         Cause::Endless { steps } => {
-            format!("no end: after {steps} operations, with every thread taking its turn, some thread still runs")
+            format!(
+                "no end: after {steps} operations, with every thread taking its turn, some thread still runs"
+            )
         }
         Cause::Refused { thread, call } => {
             format!("{} makes a call that cannot be explored: {call}", name(*thread))
@@ -44,7 +55,9 @@ pub fn headline(cause: &Cause, names: &[String]) -> String {
             format!("{} crashes: {signal} at address {address:#x}", name(*thread))
         }
         Cause::StackOverflow { thread } => format!("{} overflows its stack", name(*thread)),
-        Cause::Diverged => "the program is not deterministic: run again in the same way, it did something else".to_owned(),
+        Cause::Diverged => {
+            "the program is not deterministic: run again in the same way, it did something else".to_owned()
+        }
     }
 }
 
@@ -69,10 +82,14 @@ pub fn explain(finding: &Finding, sources: &mut Sources) -> String {
         Cause::Crash { thread, pc, .. } => {
             site(&Site { thread: *thread, touch: Touch::Read, pc: *pc, step: 0 }, names, sources)
         }
-        Cause::Panic { .. } | Cause::Endless { .. } | Cause::Refused { .. } | Cause::StackOverflow { .. } => String::new(),
-        Cause::Diverged => "It must not depend on addresses, on time, on random numbers or on what an earlier run left in \
+        Cause::Panic { .. } | Cause::Endless { .. } | Cause::Refused { .. } | Cause::StackOverflow { .. } => {
+            String::new()
+        }
+        Cause::Diverged => {
+            "It must not depend on addresses, on time, on random numbers or on what an earlier run left in \
                             memory that was there before."
-            .to_owned(),
+                .to_owned()
+        }
     }
 }
 
@@ -118,16 +135,32 @@ fn blocked_sentence(blocked: &Blocked, finding: &Finding, sources: &mut Sources)
                 name(*thread),
                 value(*now)
             ),
-            None => format!("{} goes round a loop that looks at nothing another thread could change.", name(*thread)),
+            None => format!(
+                "{} goes round a loop that looks at nothing another thread could change.",
+                name(*thread)
+            ),
         }),
         Blocked::Waiting { thread, address, expected, now, private, step, calls } => {
-            let mut text = format!("{} fell asleep at step {step} because the word was {}. ", name(*thread), value(u128::from(*expected)));
+            let mut text = format!(
+                "{} fell asleep at step {step} because the word was {}. ",
+                name(*thread),
+                value(u128::from(*expected))
+            );
             if expected != now {
-                let change = finding.trace.events.iter().rev().find(|event| event.step > *step && changes(event, *address));
+                let change = finding
+                    .trace
+                    .events
+                    .iter()
+                    .rev()
+                    .find(|event| event.step > *step && changes(event, *address));
                 match change {
                     Some(event) => {
                         let place = place(event, sources);
-                        text.push_str(&format!("{} then made it {} ({place}), ", name(event.thread), value(u128::from(*now))));
+                        text.push_str(&format!(
+                            "{} then made it {} ({place}), ",
+                            name(event.thread),
+                            value(u128::from(*now))
+                        ));
                     }
                     None => text.push_str(&format!("It is {} now, ", value(u128::from(*now)))),
                 }
@@ -171,8 +204,8 @@ fn missing_order(earlier: &Site, later: &Site, finding: &Finding, sources: &mut 
     let events = &finding.trace.events;
     let name = |thread: usize| finding.trace.threads.get(thread).map_or("a thread", String::as_str);
     for reader in events.iter().filter(|event| event.thread == later.thread && event.step <= later.step) {
-        let (What::Load { from, order: read_order, address, .. } | What::Update { from, order: read_order, address, .. }) =
-            &reader.what
+        let (What::Load { from, order: read_order, address, .. }
+        | What::Update { from, order: read_order, address, .. }) = &reader.what
         else {
             continue;
         };
@@ -183,7 +216,8 @@ fn missing_order(earlier: &Site, later: &Site, finding: &Finding, sources: &mut 
                 && changes(event, *address)
         });
         let Some(writer) = writer else { continue };
-        let (What::Store { order: write_order, .. } | What::Update { order: write_order, .. }) = &writer.what else {
+        let (What::Store { order: write_order, .. } | What::Update { order: write_order, .. }) = &writer.what
+        else {
             continue;
         };
         let missing = match (order::releases(*write_order), order::acquires(*read_order)) {
@@ -191,8 +225,11 @@ fn missing_order(earlier: &Site, later: &Site, finding: &Finding, sources: &mut 
             (false, true) => format!("the store is {}, not Release", order::name(*write_order)),
             (true, false) => format!("the read is {}, not Acquire", order::name(*read_order)),
             (false, false) => {
-                format!("the store is {}, not Release, and the read is {}, not Acquire",
-                    order::name(*write_order), order::name(*read_order))
+                format!(
+                    "the store is {}, not Release, and the read is {}, not Acquire",
+                    order::name(*write_order),
+                    order::name(*read_order)
+                )
             }
         };
         return Some(format!(

@@ -51,14 +51,18 @@ impl Sources {
             let probe = (caller as u64).wrapping_sub(1).wrapping_sub(self.bias);
             let Ok(mut frames) = context.find_frames(probe).skip_all_loads() else { continue };
             while let Ok(Some(frame)) = frames.next() {
-                let Some((file, line)) = frame.location.and_then(|location| Some((location.file?, location.line?)))
+                let Some((file, line)) =
+                    frame.location.and_then(|location| Some((location.file?, location.line?)))
                 else {
                     continue;
                 };
                 if !own(file) {
                     continue;
                 }
-                let name = frame.function.as_ref().and_then(|function| function.demangle().ok().map(Cow::into_owned));
+                let name = frame
+                    .function
+                    .as_ref()
+                    .and_then(|function| function.demangle().ok().map(Cow::into_owned));
                 let function = name.as_deref().map(last_part).unwrap_or_default();
                 let file = file.to_owned();
                 let text = text(&mut self.texts, &file, line);

@@ -28,7 +28,8 @@ pub fn render(finding: &Finding, sources: &mut Sources, width: usize) -> String 
     let mut rows: Vec<Row> = Vec::new();
     let events = &finding.trace.events;
     for event in events {
-        let racing = race.as_ref().is_some_and(|(earlier, later)| racing(event, earlier) || racing(event, later));
+        let racing =
+            race.as_ref().is_some_and(|(earlier, later)| racing(event, earlier) || racing(event, later));
         if !racing && !matters(event, &shared) {
             continue;
         }
@@ -40,7 +41,9 @@ pub fn render(finding: &Finding, sources: &mut Sources, width: usize) -> String 
         let effect = effect(event, &finding.trace.threads, racing);
         let row = Row { step: event.step, thread: event.thread, place, text, effect, times: 1 };
         match rows.last_mut() {
-            Some(last) if last.thread == row.thread && last.place == row.place && last.effect == row.effect => {
+            Some(last)
+                if last.thread == row.thread && last.place == row.place && last.effect == row.effect =>
+            {
                 last.times += 1;
             }
             _ => rows.push(row),
@@ -190,7 +193,8 @@ fn racing(event: &Event, site: &Site) -> bool {
 }
 
 fn stuck(cause: &Cause) -> Vec<usize> {
-    let (Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked }) = cause else {
+    let (Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked }) = cause
+    else {
         return Vec::new();
     };
     blocked
@@ -220,7 +224,9 @@ fn stale(behind: u8, from: u32) -> String {
 fn effect(event: &Event, names: &[String], racing: bool) -> String {
     let mark = if racing { " ✗ race" } else { "" };
     match &event.what {
-        What::Load { value: read, behind, from, .. } => format!("= {}{}", value(*read), stale(*behind, *from)),
+        What::Load { value: read, behind, from, .. } => {
+            format!("= {}{}", value(*read), stale(*behind, *from))
+        }
         What::Store { value: written, before, .. } => {
             let late = if *before > 0 { " ◂ takes effect before older stores" } else { "" };
             format!("← {}{late}", value(*written))
@@ -246,7 +252,8 @@ fn effect(event: &Event, names: &[String], racing: bool) -> String {
         What::Woke { how: Woken::Interrupted } => "wakes: EINTR".to_owned(),
         What::Wake { woken, .. } if woken.is_empty() => "FUTEX_WAKE: wakes nobody".to_owned(),
         What::Wake { woken, .. } => {
-            let names: Vec<&str> = woken.iter().filter_map(|&thread| names.get(thread)).map(String::as_str).collect();
+            let names: Vec<&str> =
+                woken.iter().filter_map(|&thread| names.get(thread)).map(String::as_str).collect();
             format!("FUTEX_WAKE: wakes {}", names.join(", "))
         }
         What::Spawn { thread } => format!("starts {}", names.get(*thread).map_or("", String::as_str)),

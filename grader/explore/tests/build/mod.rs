@@ -37,7 +37,8 @@ fn build() -> PathBuf {
         .iter()
         .map(|name| {
             let file = package.join(format!("tests/subjects/{name}.rs"));
-            let path = if file.exists() { file } else { package.join(format!("tests/subjects/{name}/main.rs")) };
+            let path =
+                if file.exists() { file } else { package.join(format!("tests/subjects/{name}/main.rs")) };
             format!("\n[[bin]]\nname = {name:?}\npath = {path:?}\n")
         })
         .collect();
