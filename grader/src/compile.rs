@@ -14,8 +14,9 @@ use serde::Deserialize;
 
 use crate::descendants;
 use crate::error::{Error, Result};
-use crate::scratch::{Scratch, Unit, cargo};
+use crate::scratch::{Scratch, Unit, build_directory, cargo};
 use crate::signals;
+use crate::twin::{self, Twin};
 
 /// What became of a unit.
 #[derive(Debug, Clone)]
@@ -49,14 +50,42 @@ pub fn build(
     units: &[Unit<'_>],
     progress: &dyn Fn(usize),
 ) -> Result<BTreeMap<String, Build>> {
-    let mut said = run_cargo(scratch, units, true, progress)?;
-    if !said.finished && said.stderr.contains("--offline") {
-        said = run_cargo(scratch, units, false, progress)?;
-    }
+    let said = ask_cargo(&scratch.root, None, units, progress)?;
     if !said.finished {
         return Err(Error::Internal(format!("cargo could not build the labs: {}", said.stderr.trim())));
     }
     units.iter().map(|unit| Ok((unit.id.clone(), said.outcome(scratch, course, unit)?))).collect()
+}
+
+/// Builds the explored twins of all units, `wrapper` being called in place of rustc. For each unit its binary, or in one
+/// line why there is none.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_twins(scratch: &Scratch, units: &[Unit<'_>], wrapper: &Path) -> Result<BTreeMap<String, Twin>> {
+    let root = twin::root(&scratch.root);
+    let said = ask_cargo(&root, Some(wrapper), units, &|_| {})?;
+    let twin = |unit: &Unit<'_>| {
+        let checks = root.join("checks").join(&unit.id).join("Cargo.toml");
+        let errors = said.errors.values().flatten().map(|error| error.message.as_str());
+        let why = errors.chain(said.stderr.lines().filter(|line| line.starts_with("error"))).next();
+        let why = why.unwrap_or("the compiler made no binary").to_owned();
+        said.binaries.get(&checks).cloned().ok_or(format!("the explored build failed: {why}"))
+    };
+    Ok(units.iter().map(|unit| (unit.id.clone(), twin(unit))).collect())
+}
+
+fn ask_cargo(
+    root: &Path,
+    wrapper: Option<&Path>,
+    units: &[Unit<'_>],
+    progress: &dyn Fn(usize),
+) -> Result<Said> {
+    let said = run_cargo(root, wrapper, units, true, progress)?;
+    if !said.finished && said.stderr.contains("--offline") {
+        return run_cargo(root, wrapper, units, false, progress);
+    }
+    Ok(said)
 }
 
 /// Replaces the scratch workspace's paths by the ones a reader knows.
@@ -164,10 +193,16 @@ struct Span {
     is_primary: bool,
 }
 
-fn run_cargo(scratch: &Scratch, units: &[Unit<'_>], offline: bool, progress: &dyn Fn(usize)) -> Result<Said> {
+fn run_cargo(
+    root: &Path,
+    wrapper: Option<&Path>,
+    units: &[Unit<'_>],
+    offline: bool,
+    progress: &dyn Fn(usize),
+) -> Result<Said> {
     let mut command = cargo();
     command.args(["build", "--keep-going", "--message-format=json-diagnostic-rendered-ansi"]);
-    command.arg("--target-dir").arg(scratch.build_directory());
+    command.arg("--target-dir").arg(build_directory(root));
     command.args(offline.then_some("--offline"));
     for unit in units {
         // Not the subjects themselves: as roots their libraries, all of one name, would be put into one place.
@@ -183,7 +218,10 @@ fn run_cargo(scratch: &Scratch, units: &[Unit<'_>], offline: bool, progress: &dy
             command.env_remove(name);
         }
     }
-    command.current_dir(&scratch.root).process_group(0);
+    if let Some(wrapper) = wrapper {
+        command.env("RUSTC_WORKSPACE_WRAPPER", wrapper).env(twin::WRAPPER, "1");
+    }
+    command.current_dir(root).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = descendants::spawn(&mut command)
         .map_err(|error| Error::Internal(format!("cannot run cargo: {error}")))?;

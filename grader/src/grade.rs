@@ -1,17 +1,18 @@
 //! Grades one subject: reads, builds, runs, and puts the report together.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::compile::{self, Build};
 use crate::course::{Course, Selection};
 use crate::error::{Error, Result};
-use crate::lab::{Check, Lab, Part};
+use crate::lab::{Check, Evidence, Lab, Part};
 use crate::progress::Progress;
 use crate::report::{CheckReport, LabReport, Report};
 use crate::runner::{Ran, Runner, Task, check_seed};
 use crate::scratch::{Scratch, Unit};
 use crate::subject::Subject;
+use crate::twin::{self, Twins};
 use crate::verdict::{Uncompiled, Verdict};
 
 /// How to grade.
@@ -65,18 +66,54 @@ pub fn grade(
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
     progress.building(units.len());
-    let builds = match build(&scratch, course, &units, &progress) {
+    write(&scratch, course, &units)?;
+    let explored: Vec<Unit<'_>> = selections
+        .iter()
+        .filter(|selection| selection.checks.iter().any(|check| check.evidence == Evidence::Explore))
+        .filter_map(|selection| units.iter().find(|unit| unit.lab.name == selection.lab.name).cloned())
+        .collect();
+    let twins = Twins::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| twins.build(&scratch, course, &explored));
+        run(
+            Run {
+                course,
+                selections,
+                settings,
+                slowness,
+                scratch: &scratch,
+                units: &units,
+                unreadable,
+                twins: &twins,
+                progress: &progress,
+            },
+            listener,
+        )
+    })
+}
+
+/// What there is to run.
+struct Run<'a> {
+    course: &'a Course,
+    selections: &'a [Selection<'a>],
+    settings: &'a Settings,
+    slowness: f64,
+    scratch: &'a Scratch,
+    units: &'a [Unit<'a>],
+    unreadable: BTreeMap<&'a str, String>,
+    twins: &'a Twins,
+    progress: &'a Progress,
+}
+
+/// Builds the check binaries and runs the checks, while the explored twins are being built.
+fn run(run: Run<'_>, listener: &mut (dyn Listener + Send)) -> Result<Report> {
+    let Run { course, selections, settings, slowness, scratch, units, unreadable, twins, progress } = run;
+    let builds = match build(scratch, course, units, progress) {
         // What was not built was not run either: the report says so.
         Err(Error::Interrupted(_)) => BTreeMap::new(),
         builds => builds?,
     };
-    let runner = Runner {
-        course,
-        scratch: &scratch,
-        slowness,
-        time_budget: settings.time_budget,
-        jobs: settings.jobs,
-    };
+    let runner = Runner { course, scratch, slowness, time_budget: settings.time_budget, jobs: settings.jobs };
 
     let slots: Vec<(&Lab, &Part, &Check)> = selections
         .iter()
@@ -93,7 +130,7 @@ pub fn grade(
         let seed = check_seed(settings.seed, &lab.name, &check.name);
         board.results.push(match built {
             Some((unit, build)) => {
-                runnable.push((slot, Task { unit, build, check, seed }));
+                runnable.push((slot, Task { unit, build, twins, check, seed }));
                 None
             }
             None => {
@@ -105,11 +142,17 @@ pub fn grade(
             }
         });
     }
+    // While twins are being built, what measures runs on a busy machine, and what explores cannot run yet.
+    runnable.sort_by_key(|(_, task)| match task.check.evidence {
+        Evidence::Answers | Evidence::Faults | Evidence::MachineCode | Evidence::Observe => 0,
+        Evidence::Explore => 1,
+        Evidence::Stress => 2,
+    });
     let (places, tasks): (Vec<usize>, Vec<Task<'_>>) = runnable.into_iter().unzip();
     progress.running(tasks.len());
     progress.aside(|| board.show());
     let board = Mutex::new(board);
-    let control = Control { runner: &runner, settings, progress: &progress, references: Mutex::default() };
+    let control = Control { runner: &runner, settings, progress, references: Mutex::default() };
     let done = |index: usize, ran: &Ran| {
         let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
         progress.ran(&tasks[index].check.name);
@@ -150,6 +193,10 @@ impl Board<'_> {
     }
 }
 
+fn write(scratch: &Scratch, course: &Course, units: &[Unit<'_>]) -> Result<()> {
+    if units.is_empty() { Ok(()) } else { scratch.write(course, units) }
+}
+
 fn build(
     scratch: &Scratch,
     course: &Course,
@@ -159,7 +206,6 @@ fn build(
     if units.is_empty() {
         return Ok(BTreeMap::new());
     }
-    scratch.write(course, units)?;
     compile::build(scratch, &course.root, units, &|ready| progress.built(ready))
 }
 
@@ -169,7 +215,15 @@ struct Control<'a> {
     settings: &'a Settings,
     progress: &'a Progress,
     /// The references built so far, by lab; `None` where there is none.
-    references: Mutex<BTreeMap<String, Option<(Unit<'a>, Build)>>>,
+    references: Mutex<BTreeMap<String, Option<Reference<'a>>>>,
+}
+
+/// A built reference.
+#[derive(Debug, Clone)]
+struct Reference<'a> {
+    unit: Unit<'a>,
+    build: Build,
+    twins: Arc<Twins>,
 }
 
 impl<'a> Control<'a> {
@@ -183,8 +237,8 @@ impl<'a> Control<'a> {
             Err(Error::Interrupted(_)) => None,
             reference => reference?,
         };
-        let Some((unit, build)) = reference else { return Ok(ran) };
-        let control = self.runner.run(&Task { unit: &unit, build: &build, ..task.clone() })?;
+        let Some(Reference { unit, build, twins }) = reference else { return Ok(ran) };
+        let control = self.runner.run(&Task { unit: &unit, build: &build, twins: &twins, ..task.clone() })?;
         if control.verdict.is_passed() {
             return Ok(ran);
         }
@@ -193,7 +247,7 @@ impl<'a> Control<'a> {
         Ok(Ran { verdict: Verdict::Inconclusive { why: why.to_owned() }, ..ran })
     }
 
-    fn reference(&self, lab: &'a Lab) -> Result<Option<(Unit<'a>, Build)>> {
+    fn reference(&self, lab: &'a Lab) -> Result<Option<Reference<'a>>> {
         let course = self.runner.course;
         let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = references.get(&lab.name) {
@@ -206,8 +260,14 @@ impl<'a> Control<'a> {
             self.progress.control();
             let (_, shown) = course.source_root(lab, &Subject::Reference);
             let unit = Unit { id: format!("{}-reference", lab.name), lab, sources, shown };
-            let builds = build(self.runner.scratch, course, std::slice::from_ref(&unit), self.progress)?;
-            built = builds.get(&unit.id).cloned().map(|build| (unit, build));
+            let (scratch, units) = (self.runner.scratch, std::slice::from_ref(&unit));
+            write(scratch, course, units)?;
+            let builds = build(scratch, course, units, self.progress)?;
+            let twins = Arc::new(Twins::default());
+            if twin::is_wanted(lab) {
+                twins.build(scratch, course, units);
+            }
+            built = builds.get(&unit.id).cloned().map(|build| Reference { unit, build, twins });
         }
         references.insert(lab.name.clone(), built.clone());
         Ok(built)

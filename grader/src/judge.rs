@@ -7,11 +7,18 @@ use crate::verdict::Verdict;
 
 /// The verdict on an execution. The first rule that applies decides.
 pub fn judge(execution: &Execution) -> Verdict {
-    let told =
-        [Told::Unimplemented, Told::TimedOut, Told::Crashed, Told::Failed, Told::Leaked, Told::Inconclusive]
-            .into_iter()
-            .filter(|told| *told != Told::Inconclusive || execution.leftovers.is_empty())
-            .find_map(|told| execution.events.iter().find_map(|event| told.verdict(event)));
+    let told = [
+        Told::Unimplemented,
+        Told::TimedOut,
+        Told::Crashed,
+        Told::Found,
+        Told::Failed,
+        Told::Leaked,
+        Told::Inconclusive,
+    ]
+    .into_iter()
+    .filter(|told| *told != Told::Inconclusive || execution.leftovers.is_empty())
+    .find_map(|told| execution.events.iter().find_map(|event| told.verdict(event)));
     let overran = || {
         let why = format!("the check itself had to be killed long after its deadline\n{}", execution.hang);
         (execution.stopped == Some(Stopped::Overran)).then_some(Verdict::TimedOut { why })
@@ -40,6 +47,7 @@ enum Told {
     Unimplemented,
     TimedOut,
     Crashed,
+    Found,
     Failed,
     Leaked,
     Inconclusive,
@@ -56,9 +64,14 @@ impl Told {
             Event::Failed { expected, observed, look, place } => {
                 (Told::Failed, Verdict::Failed { expected, observed, look, place })
             }
+            Event::Found(finding) => (Told::Found, Verdict::Found(finding)),
             Event::Leaked { what } => (Told::Leaked, Verdict::Leaked { what }),
             Event::Inconclusive { why } => (Told::Inconclusive, Verdict::Inconclusive { why }),
-            Event::Started { .. } | Event::Note { .. } | Event::Instruction { .. } | Event::Finished => {
+            Event::Started { .. }
+            | Event::Note { .. }
+            | Event::Instruction { .. }
+            | Event::Replayed
+            | Event::Finished => {
                 return None;
             }
         };

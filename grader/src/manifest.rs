@@ -50,6 +50,18 @@ impl Dependencies {
         Ok(dependencies)
     }
 
+    /// The same, with a feature of one of them turned on.
+    pub fn with_feature(&self, name: &str, feature: &str) -> Dependencies {
+        let mut dependencies = self.clone();
+        if let Some(Value::Table(table)) = dependencies.0.get_mut(name) {
+            let features = table.entry("features").or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(features) = features {
+                features.push(Value::String(feature.to_owned()));
+            }
+        }
+        dependencies
+    }
+
     fn section(&self) -> String {
         self.0.iter().fold("[dependencies]\n".to_owned(), |mut text, (name, value)| {
             let _ = writeln!(text, "{} = {}", quoted(name), inline(value));
@@ -68,12 +80,25 @@ pub fn workspace(members: &[String]) -> String {
     )
 }
 
-/// The manifest of a subject: the lab's crate name over somebody's sources.
-pub fn subject(package: &str, crate_name: &str, dependencies: &Dependencies) -> String {
+/// The manifest of the workspace of twins. Their code is optimised a little, so that what a thread keeps in its own stack
+/// frame is not taken for shared memory; the explorer is optimised in full, as it runs millions of executions.
+pub fn twin_workspace(members: &[String]) -> String {
+    let optimised = ["explore", "corosensei", "addr2line", "gimli", "object"];
+    let optimised = optimised.iter().fold(String::new(), |mut text, name| {
+        let _ = write!(text, "\n[profile.dev.package.{name}]\nopt-level = 3\n");
+        text
+    });
+    let text = workspace(members);
+    text.replace("[profile.dev]\n", "[profile.dev]\nopt-level = 1\n") + &optimised
+}
+
+/// The manifest of a subject: the lab's crate name over the sources that begin with `file`.
+pub fn subject(package: &str, crate_name: &str, file: &str, dependencies: &Dependencies) -> String {
     format!(
-        "{}\n[lib]\nname = {}\npath = \"src/lib.rs\"\ntest = false\ndoctest = false\n\n{}",
+        "{}\n[lib]\nname = {}\npath = {}\ntest = false\ndoctest = false\n\n{}",
         package_section(package),
         quoted(crate_name),
+        quoted(file),
         dependencies.section()
     )
 }

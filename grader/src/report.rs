@@ -5,7 +5,7 @@ pub mod json;
 pub mod markdown;
 pub mod terminal;
 
-use harness::event::Place;
+use harness::event::{Finding, Place};
 use serde::Serialize;
 
 use crate::grade::Settings;
@@ -70,6 +70,8 @@ pub struct CheckReport {
     pub place: Option<String>,
     /// The kind of evidence.
     pub evidence: String,
+    /// The failing execution, where one was found by exploring.
+    pub finding: Option<FindingReport>,
     /// What was covered.
     pub notes: Vec<String>,
     /// What the submission printed.
@@ -80,6 +82,19 @@ pub struct CheckReport {
     pub seed: u64,
     /// The command that does it again.
     pub reproduce: String,
+}
+
+/// A failing execution.
+#[derive(Debug, Clone, Serialize)]
+pub struct FindingReport {
+    /// What is wrong, in one line.
+    pub headline: String,
+    /// A line for each step that matters.
+    pub timeline: Vec<String>,
+    /// What `replay` takes.
+    pub schedule: String,
+    /// How often a thread was interrupted that could have run on.
+    pub preemptions: u32,
 }
 
 impl Report {
@@ -117,6 +132,24 @@ impl CheckReport {
             word => format!(" --subject {}", shell_word(&word)),
         };
         let seed = settings.seed;
+        let (name, lab_name) = (&check.name, &lab.name);
+        let finding = match &ran.verdict {
+            Verdict::Found(Finding { headline, timeline, schedule, preemptions, .. }) => {
+                Some(FindingReport {
+                    headline: headline.clone(),
+                    timeline: timeline.clone(),
+                    schedule: schedule.clone(),
+                    preemptions: *preemptions,
+                })
+            }
+            _ => None,
+        };
+        let reproduce = match &finding {
+            Some(finding) => {
+                format!("cargo run -p grader -- replay {lab_name} {name} {}{subject}", finding.schedule)
+            }
+            None => format!("cargo run -p grader -- {lab_name} {name}{subject} --seed {seed}"),
+        };
         CheckReport {
             name: check.name.clone(),
             part: part.name.clone(),
@@ -131,7 +164,8 @@ impl CheckReport {
             output: ran.output,
             seconds: ran.elapsed.as_secs_f64(),
             seed: crate::runner::check_seed(seed, &lab.name, &check.name),
-            reproduce: format!("cargo run -p grader -- {} {}{subject} --seed {seed}", lab.name, check.name),
+            reproduce,
+            finding,
         }
     }
 }

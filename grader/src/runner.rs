@@ -11,10 +11,11 @@ use crate::compile::{Build, readable_paths};
 use crate::course::Course;
 use crate::error::Result;
 use crate::judge::judge;
-use crate::lab::Check;
+use crate::lab::{Check, Evidence};
 use crate::machine_code::{self, Broken, Seen};
 use crate::sandbox::{self, Order};
 use crate::scratch::{Scratch, Unit};
+use crate::twin::Twins;
 use crate::verdict::{Uncompiled, Verdict};
 
 /// One check of one built subject.
@@ -24,6 +25,8 @@ pub struct Task<'a> {
     pub unit: &'a Unit<'a>,
     /// What the compiler made of it.
     pub build: &'a Build,
+    /// The explored twins, for checks that explore.
+    pub twins: &'a Twins,
     /// The check.
     pub check: &'a Check,
     /// The check's own seed.
@@ -111,7 +114,13 @@ impl Runner<'_> {
         if crate::signals::received().is_some() {
             return Ok(Ran::without_running(Verdict::interrupted()));
         }
-        self.execute(binary, task)
+        if task.check.evidence != Evidence::Explore {
+            return self.execute(binary, task);
+        }
+        match task.twins.wait(&task.unit.id) {
+            Ok(twin) => self.execute(&twin, task),
+            Err(why) => Ok(Ran::without_running(Verdict::Inconclusive { why })),
+        }
     }
 
     fn execute(&self, binary: &Path, task: &Task<'_>) -> Result<Ran> {

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::manifest::{self, Dependencies};
 use crate::subject::Sources;
+use crate::twin;
 
 /// One subject of one lab, to be compiled together with the lab's checks.
 #[derive(Debug, Clone)]
@@ -64,45 +65,82 @@ impl Scratch {
     /// # Errors
     /// [`Error::Course`] for a manifest of the course that makes no sense, [`Error::Internal`] for I/O.
     pub fn write(&self, course: &Course, units: &[Unit<'_>]) -> Result<()> {
-        let root_manifest = course.root.join("Cargo.toml");
-        let root_text = read(&root_manifest)?;
-        let inconsistent = |sentence| Error::Course(vec![sentence]);
-        let mut members = Vec::new();
-        for Unit { id, lab, sources, .. } in units {
-            let lab_manifest = course.lab_folder(lab).join("Cargo.toml");
-            let lab_text = read(&lab_manifest)?;
-            let plain = Dependencies::of_lab(&lab_manifest, &lab_text, &root_manifest, &root_text)
-                .map_err(inconsistent)?;
-            let checked =
-                plain.with(&["harness", "libc", "nix"], &root_manifest, &root_text).map_err(inconsistent)?;
-            let checks = course.lab_folder(lab).join("checks.rs");
-            let crate_name = lab.crate_name();
-            let subject = self.root.join("subjects").join(id);
-            write(&subject.join("Cargo.toml"), &manifest::subject(id, &crate_name, &plain))?;
-            write_sources(&subject.join("src"), sources)?;
-            let text = manifest::checks(id, &crate_name, id, &checks, &checked);
-            write(&self.root.join("checks").join(id).join("Cargo.toml"), &text)?;
-            members.extend([format!("subjects/{id}"), format!("checks/{id}")]);
+        for Unit { id, sources, .. } in units {
+            write_sources(&self.root.join("subjects").join(id).join("src"), sources)?;
         }
+        let members = write_packages(&self.root, course, units, |_| "src/lib.rs".to_owned(), None)?;
         write(&self.root.join("Cargo.toml"), &manifest::workspace(&members))?;
-        self.copy_lock_file(&course.root)
+        copy_lock_file(&self.root, &course.root)
     }
 
-    /// Where cargo puts what it builds here.
-    pub fn build_directory(&self) -> PathBuf {
-        self.root.join("build")
-    }
-
-    /// The course's lock file decides the versions: copied when it changed, else cargo keeps its own up to date.
-    fn copy_lock_file(&self, course: &Path) -> Result<()> {
-        let Ok(text) = fs::read_to_string(course.join("Cargo.lock")) else { return Ok(()) };
-        let (ours, copied) = (self.root.join("Cargo.lock"), self.root.join("Cargo.lock.course"));
-        if ours.exists() && fs::read_to_string(&copied).is_ok_and(|old| old == text) {
-            return Ok(());
+    /// Makes the workspace of the explored twins hold exactly those of `units`, over the sources that [`Scratch::write`]
+    /// puts down.
+    ///
+    /// # Errors
+    /// As [`Scratch::write`].
+    pub fn write_twins(&self, course: &Course, units: &[Unit<'_>]) -> Result<()> {
+        let root = twin::root(&self.root);
+        let file = |id: &str| self.root.join("subjects").join(id).join("src/lib.rs").display().to_string();
+        let members = write_packages(&root, course, units, file, Some("explore"))?;
+        write(&root.join("Cargo.toml"), &manifest::twin_workspace(&members))?;
+        // cargo does not know what the wrapper adds.
+        let arguments = root.join("arguments");
+        let now = twin::ARGUMENTS.join("\n");
+        if fs::read_to_string(&arguments).is_ok_and(|then| then != now) {
+            let _ = fs::remove_dir_all(build_directory(&root));
         }
-        write(&ours, &text)?;
-        write(&copied, &text)
+        write(&arguments, &now)?;
+        copy_lock_file(&root, &course.root)
     }
+}
+
+/// Where cargo puts what it builds in a workspace.
+pub fn build_directory(workspace: &Path) -> PathBuf {
+    workspace.join("build")
+}
+
+/// Writes the manifests of two packages for each unit; returns the workspace's members.
+fn write_packages(
+    root: &Path,
+    course: &Course,
+    units: &[Unit<'_>],
+    subject_file: impl Fn(&str) -> String,
+    feature: Option<&str>,
+) -> Result<Vec<String>> {
+    let root_manifest = course.root.join("Cargo.toml");
+    let root_text = read(&root_manifest)?;
+    let inconsistent = |sentence| Error::Course(vec![sentence]);
+    let mut members = Vec::new();
+    for Unit { id, lab, .. } in units {
+        let lab_manifest = course.lab_folder(lab).join("Cargo.toml");
+        let lab_text = read(&lab_manifest)?;
+        let plain = Dependencies::of_lab(&lab_manifest, &lab_text, &root_manifest, &root_text)
+            .map_err(inconsistent)?;
+        let mut checked =
+            plain.with(&["harness", "libc", "nix"], &root_manifest, &root_text).map_err(inconsistent)?;
+        if let Some(feature) = feature {
+            checked = checked.with_feature("harness", feature);
+        }
+        let checks = course.lab_folder(lab).join("checks.rs");
+        let crate_name = lab.crate_name();
+        let text = manifest::subject(id, &crate_name, &subject_file(id), &plain);
+        write(&root.join("subjects").join(id).join("Cargo.toml"), &text)?;
+        let text = manifest::checks(id, &crate_name, id, &checks, &checked);
+        write(&root.join("checks").join(id).join("Cargo.toml"), &text)?;
+        members.extend([format!("subjects/{id}"), format!("checks/{id}")]);
+    }
+    Ok(members)
+}
+
+/// The course's lock file decides the versions: copied when it changed, else cargo keeps its own up to date.
+fn copy_lock_file(root: &Path, course: &Path) -> Result<()> {
+    let Ok(text) = fs::read_to_string(course.join("Cargo.lock")) else { return Ok(()) };
+    let (ours, copied) = (root.join("Cargo.lock"), root.join("Cargo.lock.course"));
+    if ours.exists() && fs::read_to_string(&copied).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    write(&ours, &text)?;
+    write(&copied, &text)
 }
 
 /// The cargo that started us, or the one on the path.

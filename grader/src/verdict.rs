@@ -1,6 +1,6 @@
 //! The one outcome every check ends in.
 
-use harness::event::Place;
+use harness::event::{Finding, Place};
 use serde::{Serialize, Serializer};
 
 use crate::compile::CompileErrors;
@@ -21,6 +21,8 @@ pub enum Verdict {
         /// The source line, when it is known.
         place: Option<Place>,
     },
+    /// An exploration found an execution in which the property does not hold.
+    Found(Finding),
     /// A `todo!()` was reached: not started, not wrong.
     Unimplemented {
         /// Its text.
@@ -78,7 +80,7 @@ impl Verdict {
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Passed => "passed",
-            Verdict::Failed { .. } => "failed",
+            Verdict::Failed { .. } | Verdict::Found(_) => "failed",
             Verdict::Unimplemented { .. } => "unimplemented",
             Verdict::DidNotCompile(_) => "did-not-compile",
             Verdict::TimedOut { .. } => "timed-out",
@@ -95,6 +97,9 @@ impl Verdict {
             Verdict::Failed { expected, observed, look, .. } => {
                 let look = if look.is_empty() { String::new() } else { format!("; look at {look}") };
                 Some(format!("expected {expected}; observed {observed}{look}"))
+            }
+            Verdict::Found(finding) => {
+                Some(format!("{}\n{}", finding.headline, finding.cause).trim_end().to_owned())
             }
             Verdict::Unimplemented { todo, .. } => Some(format!("not started: {todo}")),
             Verdict::DidNotCompile(Uncompiled::Compiler(errors)) => {
@@ -113,7 +118,8 @@ impl Verdict {
         match self {
             Verdict::Failed { place, .. }
             | Verdict::Unimplemented { place, .. }
-            | Verdict::Crashed { place, .. } => place.as_ref(),
+            | Verdict::Crashed { place, .. }
+            | Verdict::Found(Finding { place, .. }) => place.as_ref(),
             Verdict::DidNotCompile(Uncompiled::Compiler(errors)) => errors.place.as_ref(),
             Verdict::Passed
             | Verdict::DidNotCompile(Uncompiled::Unreadable(_))
@@ -137,6 +143,13 @@ impl Verdict {
                 change(expected);
                 change(observed);
                 change(look);
+                move_to(place);
+            }
+            Verdict::Found(finding) => {
+                let Finding { headline, cause, timeline, schedule, coverage, place, preemptions: _ } =
+                    finding;
+                [headline, cause, schedule, coverage].into_iter().for_each(change);
+                timeline.iter_mut().for_each(change);
                 move_to(place);
             }
             Verdict::Unimplemented { todo: text, place } | Verdict::Crashed { how: text, place } => {

@@ -13,10 +13,11 @@ use crate::compile::{self, Build};
 use crate::course::Course;
 use crate::error::{Error, Result};
 use crate::grade::Settings;
-use crate::lab::Lab;
+use crate::lab::{Evidence, Lab};
 use crate::progress::Progress;
 use crate::runner::{Runner, Task, check_seed};
 use crate::scratch::{Scratch, Unit};
+use crate::twin::Twins;
 
 /// Verifies the named labs, or all; each check runs `runs` times.
 ///
@@ -35,7 +36,13 @@ pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings)
     let units: Vec<Unit<'_>> = plan.iter().map(|planned| planned.unit.clone()).collect();
     progress.building(units.len());
     scratch.write(course, &units)?;
-    let builds = compile::build(&scratch, &course.root, &units, &|ready| progress.built(ready))?;
+    let explored: Vec<Unit<'_>> =
+        plan.iter().filter(|planned| planned.explores()).map(|planned| planned.unit.clone()).collect();
+    let twins = Twins::default();
+    let builds = std::thread::scope(|scope| {
+        scope.spawn(|| twins.build(&scratch, course, &explored));
+        compile::build(&scratch, &course.root, &units, &|ready| progress.built(ready))
+    })?;
     for planned in &plan {
         if let Some(Build::Errors(errors)) = builds.get(&planned.unit.id) {
             findings.add_uncompiled(planned, errors);
@@ -54,7 +61,7 @@ pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings)
     };
     let tasks = plan.iter().filter_map(|planned| {
         let build = builds.get(&planned.unit.id).filter(|build| matches!(build, Build::Binary(_)))?;
-        Some(planned.tasks(build, runnable.get(planned.unit.lab.name.as_str())?, runs, settings))
+        Some(planned.tasks(build, &twins, runnable.get(planned.unit.lab.name.as_str())?, runs, settings))
     });
     let (owners, tasks): (Vec<&Planned<'_>>, Vec<Task<'_>>) = tasks.flatten().unzip();
     progress.running(tasks.len());
@@ -74,10 +81,16 @@ pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings)
 }
 
 impl Planned<'_> {
+    /// Whether some planned check explores.
+    fn explores(&self) -> bool {
+        self.checks.iter().any(|check| check.evidence == Evidence::Explore)
+    }
+
     /// What there is to run; checks that the binary does not have are left out.
     fn tasks<'a>(
         &'a self,
         build: &'a Build,
+        twins: &'a Twins,
         runnable: &'a BTreeSet<String>,
         runs: u32,
         settings: &'a Settings,
@@ -88,7 +101,7 @@ impl Planned<'_> {
             (0..runs).map(move |run| {
                 let seed = settings.seed.wrapping_add(run.into());
                 let seed = check_seed(seed, &unit.lab.name, &check.name);
-                (self, Task { unit, build, check, seed })
+                (self, Task { unit, build, twins, check, seed })
             })
         })
     }

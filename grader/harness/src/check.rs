@@ -2,6 +2,7 @@
 //!
 //! Invariant: the submission's code runs in workers only, never in this process.
 
+mod explore;
 pub(crate) mod leftovers;
 mod process;
 mod respondent;
@@ -9,6 +10,7 @@ mod student;
 mod supervisor;
 mod worker;
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::Rc;
@@ -49,6 +51,25 @@ pub struct Check {
     rng: Rng,
     seed: u64,
     slowness: f64,
+    /// How many explorations were begun.
+    explorations: Cell<u32>,
+    replay: Option<Replay>,
+}
+
+/// The one execution that is to be run again: the number of the exploration, and the schedule.
+#[derive(Debug, Clone)]
+pub(crate) struct Replay {
+    exploration: u32,
+    #[cfg_attr(not(feature = "explore"), expect(dead_code, reason = "only the explored build replays"))]
+    schedule: String,
+}
+
+impl Replay {
+    /// Reads `2:17t2.23r1`.
+    pub(crate) fn parse(text: &str) -> Option<Replay> {
+        let (exploration, schedule) = text.split_once(':')?;
+        Some(Replay { exploration: exploration.parse().ok()?, schedule: schedule.to_owned() })
+    }
 }
 
 impl Check {
@@ -57,13 +78,19 @@ impl Check {
         panics::install();
         deadline::install();
         leftovers::install();
-        Check::new(None, seed, deadline, 1.0)
+        Check::new(None, seed, deadline, 1.0, None)
     }
 
-    pub(crate) fn new(events: Option<OwnedFd>, seed: u64, deadline: Duration, slowness: f64) -> Check {
+    pub(crate) fn new(
+        events: Option<OwnedFd>,
+        seed: u64,
+        deadline: Duration,
+        slowness: f64,
+        replay: Option<Replay>,
+    ) -> Check {
         let supervisor = Rc::new(Supervisor::new(events, deadline));
         supervisor.send(&Event::Started { seed });
-        Check { supervisor, rng: Rng::new(seed), seed, slowness }
+        Check { supervisor, rng: Rng::new(seed), seed, slowness, explorations: Cell::new(0), replay }
     }
 
     /// The seed that repeats this run.

@@ -4,11 +4,12 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::check::Check;
+use crate::check::{Check, Replay};
 use crate::stop::{Outcome, Stop};
 use crate::{deadline, panics};
 
-const USAGE: &str = "usage: list | run CHECK [--events FD] [--seed N] [--deadline-ms N] [--slowness X]
+const USAGE: &str =
+    "usage: list | run CHECK [--events FD] [--seed N] [--deadline-ms N] [--slowness X] [--replay N:SCHEDULE]
 The grader runs this program: `cargo run -p grader` grades the labs.";
 
 /// A check with its name.
@@ -51,12 +52,18 @@ struct Arguments {
     seed: u64,
     deadline: Duration,
     slowness: f64,
+    replay: Option<Replay>,
 }
 
 impl Arguments {
     fn parse(options: &[&str]) -> Option<Arguments> {
-        let mut arguments =
-            Arguments { events: None, seed: 1, deadline: Duration::from_secs(5), slowness: 1.0 };
+        let mut arguments = Arguments {
+            events: None,
+            seed: 1,
+            deadline: Duration::from_secs(5),
+            slowness: 1.0,
+            replay: None,
+        };
         for pair in options.chunks(2) {
             let [name, value] = pair else { return None };
             match *name {
@@ -66,6 +73,7 @@ impl Arguments {
                 "--slowness" => {
                     arguments.slowness = value.parse().ok().filter(|slowness| *slowness >= 1.0)?
                 }
+                "--replay" => arguments.replay = Some(Replay::parse(value)?),
                 _ => return None,
             }
         }
@@ -82,7 +90,7 @@ impl Arguments {
             let events = unsafe { OwnedFd::from_raw_fd(fd) };
             crate::check::out_of_the_way(events)
         });
-        let mut check = Check::new(events, self.seed, self.deadline, self.slowness);
+        let mut check = Check::new(events, self.seed, self.deadline, self.slowness, self.replay);
         let outcome = if std::path::Path::new("/proc/self/stat").exists() {
             function(&mut check)
         } else {

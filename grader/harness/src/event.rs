@@ -23,6 +23,34 @@ pub struct Place {
     pub column: u32,
 }
 
+/// The most bytes a schedule may have.
+const MAX_SCHEDULE: usize = 8 * 1024;
+
+/// The most lines of a timeline that travel.
+pub const MAX_LINES: usize = 100;
+
+/// The most bytes one line of a timeline may have.
+pub const MAX_LINE: usize = 360;
+
+/// A failing execution, as an exploration found it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// One line: `lost wake-up: thread 2 never goes on`.
+    pub headline: String,
+    /// Why, in a sentence or two.
+    pub cause: String,
+    /// The execution, a line for each step that matters.
+    pub timeline: Vec<String>,
+    /// What replays it: the number of the exploration, a colon, the schedule.
+    pub schedule: String,
+    /// How often a thread was interrupted that could have run on.
+    pub preemptions: u32,
+    /// What had been explored: "execution 11".
+    pub coverage: String,
+    /// The source line at fault, when it is known.
+    pub place: Option<Place>,
+}
+
 /// One record from a check process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -85,6 +113,10 @@ pub enum Event {
         /// The bytes at that address, 15 at most.
         bytes: Vec<u8>,
     },
+    /// An exploration found an execution that violates the property.
+    Found(Finding),
+    /// The execution that was to be replayed ran, and nothing is wrong with it.
+    Replayed,
     /// The final record: the check ran to its end. Proves liveness only.
     Finished,
 }
@@ -150,6 +182,11 @@ impl Event {
                 frame.bytes(&bytes[..bytes.len().min(15)]);
             }
             Event::Finished => frame.tag(10),
+            Event::Found(finding) => {
+                frame.tag(11);
+                frame.finding(finding);
+            }
+            Event::Replayed => frame.tag(12),
         }
         frame.0
     }
@@ -183,6 +220,8 @@ impl Event {
                 bytes: frame.bytes(15)?.to_vec(),
             },
             10 => Event::Finished,
+            11 => Event::Found(frame.finding()?),
+            12 => Event::Replayed,
             _ => return Err(Malformed("unknown tag")),
         };
         if frame.0.is_empty() { Ok(event) } else { Err(Malformed("bytes after the last field")) }
@@ -207,6 +246,20 @@ impl Writer {
 
     fn text(&mut self, text: &str) {
         self.bytes(&text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]);
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        let Finding { headline, cause, timeline, schedule, preemptions, coverage, place } = finding;
+        for (text, most) in [(headline, 1024), (cause, 4096), (schedule, MAX_SCHEDULE), (coverage, 1024)] {
+            self.bytes(&text.as_bytes()[..text.floor_char_boundary(most)]);
+        }
+        self.number((*preemptions).into());
+        let lines = &timeline[..timeline.len().min(MAX_LINES)];
+        self.number(lines.len() as u64);
+        for line in lines {
+            self.bytes(&line.as_bytes()[..line.floor_char_boundary(MAX_LINE)]);
+        }
+        self.place(place.as_ref());
     }
 
     fn place(&mut self, place: Option<&Place>) {
@@ -248,6 +301,18 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<String, Malformed> {
         let bytes = self.bytes(MAX_TEXT)?.to_vec();
         String::from_utf8(bytes).map_err(|_| Malformed("text is not UTF-8"))
+    }
+
+    fn finding(&mut self) -> Result<Finding, Malformed> {
+        let (headline, cause, schedule, coverage) = (self.text()?, self.text()?, self.text()?, self.text()?);
+        let preemptions = self.small()?;
+        let lines = self.number()?;
+        if lines > MAX_LINES as u64 {
+            return Err(Malformed("too many lines"));
+        }
+        let timeline = (0..lines).map(|_| self.text()).collect::<Result<_, _>>()?;
+        let place = self.place()?;
+        Ok(Finding { headline, cause, timeline, schedule, preemptions, coverage, place })
     }
 
     fn small(&mut self) -> Result<u32, Malformed> {
@@ -292,6 +357,35 @@ mod tests {
         check(Event::Inconclusive { why: "g".into() });
         check(Event::Instruction { rule: "h".into(), address: 7, bytes: vec![0xf0, 0x0f] });
         check(Event::Finished);
+        check(Event::Replayed);
+        check(Event::Found(Finding::default()));
+        check(Event::Found(Finding {
+            headline: "i".into(),
+            cause: "j\nk".into(),
+            timeline: vec!["l".into(), String::new(), "◂".into()],
+            schedule: "1:17t2".into(),
+            preemptions: 2,
+            coverage: "m".into(),
+            place: place(),
+        }));
+    }
+
+    #[test]
+    fn a_finding_fits_a_frame_however_long_it_is() {
+        let long = "é".repeat(MAX_FRAME);
+        let finding = Finding {
+            headline: long.clone(),
+            cause: long.clone(),
+            timeline: vec![long.clone(); 2 * MAX_LINES],
+            schedule: long.clone(),
+            preemptions: u32::MAX,
+            coverage: long,
+            place: place(),
+        };
+        let frame = Event::Found(finding).encode();
+        assert!(frame.len() <= MAX_FRAME, "{} bytes", frame.len());
+        let Ok(Event::Found(finding)) = Event::decode(&frame) else { panic!("not a finding") };
+        assert_eq!(finding.timeline.len(), MAX_LINES);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod check;
 mod deadline;
 mod entry;
 pub mod event;
+mod exploration;
 pub mod faults;
 pub mod observe;
 mod panics;
@@ -35,6 +36,7 @@ mod wire;
 
 pub use check::{Check, Options, Respondent, Stress, Student, Worker};
 pub use entry::run;
+pub use exploration::{Exploration, JoinHandle, Model, exploring, note};
 pub use rng::Rng;
 pub use shared::{Shared, SharedSlice};
 pub use stop::{Ending, Failure, Outcome, Stop};

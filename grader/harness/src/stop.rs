@@ -1,6 +1,6 @@
 //! Why a check ends before its last line: everything but "the property holds".
 
-use crate::event::{Event, Place};
+use crate::event::{Event, Finding, Place};
 
 /// What a check returns: `Ok` when the property was seen to hold.
 pub type Outcome = Result<(), Stop>;
@@ -37,6 +37,10 @@ pub enum Stop {
         /// Where it stands.
         place: Option<Place>,
     },
+    /// An exploration found an execution that violates the property.
+    Found(Box<Finding>),
+    /// The execution that was to be replayed ran, and nothing is wrong with it.
+    Replayed,
     /// Something was left behind.
     Leaked(String),
     /// The machine could not show the property.
@@ -66,6 +70,8 @@ impl Stop {
             Stop::Unimplemented { todo, place } => Event::Unimplemented { todo, place },
             Stop::Leaked(what) => Event::Leaked { what },
             Stop::Inconclusive(why) => Event::Inconclusive { why },
+            Stop::Found(finding) => Event::Found(*finding),
+            Stop::Replayed => Event::Replayed,
             Stop::Abandoned => return None,
         })
     }

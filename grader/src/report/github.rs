@@ -15,6 +15,7 @@ pub fn render(report: &Report) -> String {
     let lost = lost.filter(|(_, check)| match check.verdict {
         Verdict::Passed | Verdict::Unimplemented { .. } => false,
         Verdict::Failed { .. }
+        | Verdict::Found(_)
         | Verdict::DidNotCompile(_)
         | Verdict::TimedOut { .. }
         | Verdict::Crashed { .. }

@@ -37,7 +37,7 @@ fn render_lab(text: &mut String, lab: &LabReport) {
 fn render_check(text: &mut String, check: &CheckReport) {
     let word = match &check.verdict {
         Verdict::Passed => "passed",
-        Verdict::Failed { .. } => "failed",
+        Verdict::Failed { .. } | Verdict::Found(_) => "failed",
         Verdict::Unimplemented { .. } => "not started",
         Verdict::DidNotCompile(_) => "did not compile",
         Verdict::TimedOut { .. } => "not done in time",
@@ -53,6 +53,9 @@ fn render_check(text: &mut String, check: &CheckReport) {
     text.push('\n');
     let mut details = String::new();
     fenced(&mut details, check.why.as_deref().unwrap_or_default());
+    if let Verdict::Found(finding) = &check.verdict {
+        fenced(&mut details, &finding.timeline.join("\n"));
+    }
     fenced(&mut details, &check.output);
     let _ = writeln!(details, "Again: `{}`", check.reproduce);
     for line in details.lines() {

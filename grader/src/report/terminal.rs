@@ -118,6 +118,7 @@ fn mark(verdict: &Verdict) -> (Style, &'static str) {
     match verdict {
         Verdict::Passed => (GREEN, "✓"),
         Verdict::Failed { .. }
+        | Verdict::Found(_)
         | Verdict::DidNotCompile(_)
         | Verdict::TimedOut { .. }
         | Verdict::Crashed { .. }
@@ -136,7 +137,7 @@ fn remark(check: &CheckReport) -> String {
         Verdict::TimedOut { .. } => "  not done in time".to_owned(),
         Verdict::Crashed { .. } => "  crashed".to_owned(),
         Verdict::Leaked { .. } => "  left something behind".to_owned(),
-        Verdict::Failed { .. } | Verdict::DidNotCompile(_) => String::new(),
+        Verdict::Failed { .. } | Verdict::Found(_) | Verdict::DidNotCompile(_) => String::new(),
     }
 }
 
@@ -149,6 +150,16 @@ fn render_loss(text: &mut String, lab: &str, check: &CheckReport) {
             let places = [Some(look.clone()).filter(|look| !look.is_empty()), check.place.clone()];
             let places: Vec<String> = places.into_iter().flatten().collect();
             field(text, "look at", &places.join(", "));
+        }
+        Verdict::Found(finding) => {
+            field(text, "observed", &finding.headline);
+            text.push('\n');
+            for line in &finding.timeline {
+                let _ = writeln!(text, "      {line}");
+            }
+            text.push('\n');
+            field(text, "because", &finding.cause);
+            field(text, "look at", check.place.as_deref().unwrap_or_default());
         }
         Verdict::TimedOut { why: what }
         | Verdict::Crashed { how: what, .. }

@@ -1,0 +1,140 @@
+//! `Check::explore`: every interleaving of a small concurrent program, in a forked worker.
+
+use crate::check::Check;
+use crate::exploration::{Exploration, Model};
+use crate::stop::{Outcome, Stop};
+
+impl Check {
+    /// Runs `body` in every interleaving that the exploration's limits allow, in one worker, until one fails. The body
+    /// makes its objects with [`Model::share`], starts threads with [`Model::spawn`], joins them, and asserts what must
+    /// hold. It must do the same whenever it is run in the same way: no clock, no random numbers, no addresses.
+    ///
+    /// `what` names the program for the report: "two threads lock and unlock".
+    ///
+    /// # Errors
+    /// [`Stop::Found`] with the failing execution, [`Stop::Unimplemented`] when a `todo!()` is reached,
+    /// [`Stop::Inconclusive`] when the program does what cannot be explored, and as [`Check::ask`].
+    pub fn explore(&self, what: &str, exploration: Exploration, body: impl Fn(&Model)) -> Outcome {
+        let number = self.explorations.get() + 1;
+        self.explorations.set(number);
+        match &self.replay {
+            Some(replay) if replay.exploration != number => Ok(()),
+            _ => self.explore_number(number, what, exploration, body),
+        }
+    }
+
+    #[cfg(not(feature = "explore"))]
+    fn explore_number(&self, _: u32, what: &str, _: Exploration, _: impl Fn(&Model)) -> Outcome {
+        Err(Stop::inconclusive(format!("{what}: needs the explored build of this check")))
+    }
+}
+
+#[cfg(feature = "explore")]
+mod explored {
+    use explore::{Budget, Cause, Explorer, Report, Schedule};
+
+    use super::{Check, Exploration, Model, Outcome, Stop};
+    use crate::event::{Finding, Place};
+
+    /// Columns of a timeline.
+    const WIDTH: usize = 100;
+
+    /// What a `todo!()` says first.
+    const TODO: &str = "not yet implemented";
+
+    /// What the worker tells: the coverage, or a kind, headline, cause, timeline, (schedule, preemptions, coverage), place.
+    type Answer = Result<String, (u8, String, String, Vec<String>, (String, u32, String), Option<Spot>)>;
+    type Spot = (String, u32, u32);
+
+    const FOUND: u8 = 0;
+    const UNIMPLEMENTED: u8 = 1;
+    const UNDECIDED: u8 = 2;
+
+    impl Check {
+        pub(super) fn explore_number(
+            &self,
+            number: u32,
+            what: &str,
+            exploration: Exploration,
+            body: impl Fn(&Model),
+        ) -> Outcome {
+            let Exploration { bound, executions, spurious, weak } = exploration;
+            let explorer = Explorer::new(Budget { bound, executions, spurious, weak, ..Budget::default() });
+            let answer: Answer = match &self.replay {
+                None => self.ask(what, || told(explorer.run(body)))?,
+                Some(replay) => {
+                    let schedule: Schedule =
+                        replay.schedule.parse().map_err(|error| Stop::inconclusive(format!("{error}")))?;
+                    self.ask(what, || {
+                        explorer.replay(&schedule, body).map_or(Ok(String::new()), found_again)
+                    })?
+                }
+            };
+            let (kind, headline, cause, timeline, (schedule, preemptions, coverage), spot) = match answer {
+                Ok(_) if self.replay.is_some() => return Err(Stop::Replayed),
+                Ok(coverage) => {
+                    self.note(coverage);
+                    return Ok(());
+                }
+                Err(problem) => problem,
+            };
+            let place = spot.map(|(file, line, column)| Place { file, line, column });
+            Err(match kind {
+                UNIMPLEMENTED => Stop::Unimplemented { todo: headline, place },
+                UNDECIDED => Stop::inconclusive(format!("{what}: {headline}\n{cause}").trim_end()),
+                _ => Stop::Found(Box::new(Finding {
+                    headline,
+                    cause,
+                    timeline,
+                    schedule: format!("{number}:{schedule}"),
+                    preemptions,
+                    coverage: format!("{what}: {coverage}"),
+                    place,
+                })),
+            })
+        }
+    }
+
+    fn told(report: Report) -> Answer {
+        match report.finding {
+            None => Ok(report.coverage.to_string()),
+            Some(finding) => problem(finding, format!("execution {}", report.executions)),
+        }
+    }
+
+    fn found_again(finding: explore::Finding) -> Answer {
+        problem(finding, "replayed".to_owned())
+    }
+
+    fn problem(finding: explore::Finding, coverage: String) -> Answer {
+        if let Cause::Panic { message, place, .. } = &finding.cause
+            && let Some(todo) = message.strip_prefix(TODO)
+        {
+            let todo = todo.trim_start_matches(": ").to_owned();
+            return Err((UNIMPLEMENTED, todo, String::new(), Vec::new(), Default::default(), spot(place)));
+        }
+        let told = finding.told(WIDTH);
+        let (kind, place) = match &finding.cause {
+            Cause::Refused { .. } | Cause::Diverged => (UNDECIDED, None),
+            Cause::Panic { place, .. } => (FOUND, spot(place)),
+            Cause::Race { .. }
+            | Cause::UseAfterFree { .. }
+            | Cause::Deadlock { .. }
+            | Cause::LostWakeUp { .. }
+            | Cause::Livelock { .. }
+            | Cause::Endless { .. }
+            | Cause::Crash { .. }
+            | Cause::StackOverflow { .. } => (FOUND, None),
+        };
+        let timeline = told.timeline.lines().map(str::to_owned).collect();
+        let replay = (finding.schedule.to_string(), finding.preemptions, coverage);
+        Err((kind, told.headline, told.cause, timeline, replay, place))
+    }
+
+    /// `file:line:column` in parts.
+    fn spot(place: &str) -> Option<Spot> {
+        let mut parts = place.rsplitn(3, ':');
+        let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((file.to_owned(), line.parse().ok()?, column.parse().ok()?))
+    }
+}
