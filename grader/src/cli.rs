@@ -39,7 +39,7 @@ pub enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
         level: u8,
     },
-    /// Check the course itself: stubs score nothing, references everything, mutants are caught
+    /// Check the course itself: stubs score nothing, references and variants everything, mutants are caught
     Verify {
         /// Labs to verify (default: all)
         labs: Vec<String>,
@@ -58,7 +58,7 @@ pub struct GradeArgs {
     /// Labs, each optionally followed by some of its checks (default: all labs)
     #[arg(value_name = "LAB [CHECK…]")]
     pub words: Vec<String>,
-    /// What to grade: submission, reference, mutant:NAME, or a path
+    /// What to grade: submission, reference, mutant:NAME, variant:NAME, or a path
     #[arg(long, default_value = "submission")]
     pub subject: Subject,
     /// How to show the result

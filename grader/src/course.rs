@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Check, Lab};
 use crate::mutant::Mutant;
 use crate::subject::{Sources, Subject};
+use crate::variant::Variant;
 
 /// A checkout of the course.
 #[derive(Debug)]
@@ -171,6 +172,15 @@ impl Course {
         Mutant::parse_all(&shown, &text).map_err(|sentence| Error::Course(vec![sentence]))
     }
 
+    /// The other right answers to a lab.
+    pub fn variants(&self, lab: &Lab) -> Vec<Variant> {
+        Variant::all(&self.variants_folder(lab))
+    }
+
+    fn variants_folder(&self, lab: &Lab) -> PathBuf {
+        self.solution_folder(lab).join("variants")
+    }
+
     /// How many mutants every lab must have, as `[workspace.metadata.course]` of the course's manifest says.
     ///
     /// # Errors
@@ -201,6 +211,9 @@ impl Course {
             Subject::Reference | Subject::Mutant(_) => {
                 (self.solution_folder(lab).join("src"), format!("solutions/{}/src", lab.directory))
             }
+            Subject::Variant(name) => {
+                (self.variants_folder(lab).join(name), format!("solutions/{}/variants/{name}", lab.directory))
+            }
             Subject::At(path) => {
                 let in_checkout = path.join("labs").join(&lab.directory).join("src");
                 let is_checkout = path.join("labs").is_dir();
@@ -217,6 +230,13 @@ impl Course {
     /// The outer error is ours (no such mutant, no solution); the inner one is a sentence for the student.
     pub fn sources(&self, lab: &Lab, subject: &Subject) -> Result<std::result::Result<Sources, String>> {
         let (root, shown) = self.source_root(lab, subject);
+        if let Subject::Variant(name) = subject {
+            let variants = self.variants(lab);
+            if !variants.iter().any(|variant| variant.name == *name) {
+                let near = nearest(name, variants.iter().map(|variant| variant.name.as_str()));
+                return Err(Error::Usage(format!("`{}` has no variant named `{name}`; {near}", lab.name)));
+            }
+        }
         let needs_solution = matches!(subject, Subject::Reference | Subject::Mutant(_));
         if needs_solution && !self.has_solution(lab) {
             return Err(Error::Usage(format!("`{}` has no solution here (`{shown}/lib.rs`)", lab.name)));

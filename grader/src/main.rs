@@ -26,6 +26,7 @@ mod scratch;
 mod signals;
 mod subject;
 mod twin;
+mod variant;
 mod verdict;
 mod verify;
 

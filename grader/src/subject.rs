@@ -22,6 +22,8 @@ pub enum Subject {
     Reference,
     /// The reference with one known mistake, by name.
     Mutant(String),
+    /// Another right answer in `solutions/`, by name.
+    Variant(String),
     /// A submission elsewhere: a checkout of the course, or one lab's folder.
     At(PathBuf),
 }
@@ -33,6 +35,7 @@ impl Subject {
             Subject::Submission => "submission".to_owned(),
             Subject::Reference => "reference".to_owned(),
             Subject::Mutant(name) => format!("mutant-{name}"),
+            Subject::Variant(name) => format!("variant-{name}"),
             Subject::At(_) => "elsewhere".to_owned(),
         }
     }
@@ -45,10 +48,12 @@ impl FromStr for Subject {
         match text {
             "submission" => Ok(Subject::Submission),
             "reference" => Ok(Subject::Reference),
-            _ => match text.strip_prefix("mutant:") {
-                Some(name) => Ok(Subject::Mutant(name.to_owned())),
-                None if Path::new(text).is_dir() => Ok(Subject::At(PathBuf::from(text))),
-                None => Err("not submission, reference, mutant:NAME, or an existing directory".to_owned()),
+            _ => match text.split_once(':') {
+                Some(("mutant", name)) => Ok(Subject::Mutant(name.to_owned())),
+                Some(("variant", name)) => Ok(Subject::Variant(name.to_owned())),
+                _ if Path::new(text).is_dir() => Ok(Subject::At(PathBuf::from(text))),
+                _ => Err("not submission, reference, mutant:NAME, variant:NAME, or an existing directory"
+                    .to_owned()),
             },
         }
     }
@@ -60,6 +65,7 @@ impl fmt::Display for Subject {
             Subject::Submission => f.write_str("submission"),
             Subject::Reference => f.write_str("reference"),
             Subject::Mutant(name) => write!(f, "mutant:{name}"),
+            Subject::Variant(name) => write!(f, "variant:{name}"),
             Subject::At(path) => path.display().fmt(f),
         }
     }

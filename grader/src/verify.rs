@@ -1,4 +1,4 @@
-//! The course's acceptance test: every stub scores nothing and says so, every reference scores full
+//! The course's acceptance test: every stub scores nothing and says so, every reference and every variant of it scores full
 //! marks, every mutant is caught by each check it names.
 
 mod findings;

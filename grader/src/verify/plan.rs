@@ -26,6 +26,8 @@ pub enum Expectation {
     NotStarted,
     /// The reference: every check passes.
     Passes,
+    /// Another right answer of that name: every check passes.
+    PassesToo(String),
     /// The mutant of that name: no check passes.
     Caught(String),
 }
@@ -36,12 +38,13 @@ impl Expectation {
         match self {
             Expectation::NotStarted => "stubs".to_owned(),
             Expectation::Passes => "reference".to_owned(),
+            Expectation::PassesToo(name) => format!("variant {name}"),
             Expectation::Caught(name) => format!("mutant {name}"),
         }
     }
 }
 
-/// The subjects of a lab: its stubs, its reference, its mutants.
+/// The subjects of a lab: its stubs, its reference, its variants, its mutants.
 ///
 /// # Errors
 /// Failures of ours. What is wrong with the lab goes into the findings.
@@ -55,6 +58,13 @@ pub fn plan<'a>(course: &Course, lab: &'a Lab, findings: &mut Findings) -> Resul
         return Ok(plan);
     }
     plan.extend(subject(course, lab, &Subject::Reference, Expectation::Passes, &all, findings)?);
+    for variant in course.variants(lab) {
+        let place = format!("solutions/{}/variants", lab.directory);
+        variant.inconsistencies().iter().for_each(|said| findings.add(format!("{place}: {said}")));
+        let name = variant.name;
+        let expectation = Expectation::PassesToo(name.clone());
+        plan.extend(subject(course, lab, &Subject::Variant(name), expectation, &all, findings)?);
+    }
     let mutants = match course.mutants(lab) {
         Ok(mutants) => mutants,
         Err(Error::Course(sentences)) => {

@@ -42,7 +42,7 @@ impl Course {
     /// The course with what a student handed in, which meets every verdict.
     pub fn handed_in() -> Course {
         let course = Course::new();
-        for lab in ["01-sums", "02-processes", "03-types"] {
+        for lab in ["01-sums", "02-processes", "03-types", "04-locks"] {
             let text = fs::read_to_string(course.root.join(format!("handed-in/{lab}/lib.rs"))).unwrap();
             course.write(&format!("labs/{lab}/src/lib.rs"), &text);
         }

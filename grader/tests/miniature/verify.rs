@@ -21,7 +21,11 @@ fn check(course: Course, sentence: &str) {
 #[test]
 fn a_consistent_course_is_consistent() {
     let run = Course::new().run(&["verify"]).code(0);
-    run.stdout(contains("waits for explore").and(contains("\n\nthe course is consistent\n")));
+    run.stdout(
+        contains("waits for explore")
+            .and(contains("variant adds-one-by-one"))
+            .and(contains("\n\nthe course is consistent\n")),
+    );
 }
 
 #[test]
@@ -65,6 +69,34 @@ fn the_reference_loses_nothing() {
         ),
         "sums: `halves` on the reference must pass, but was failed (expected 3; observed 4; look at `halve`)\n",
     );
+}
+
+const VARIANT: &str = "solutions/01-sums/variants/adds-one-by-one/lib.rs";
+
+#[test]
+fn a_variant_loses_nothing() {
+    check(
+        Course::new().edit(VARIANT, "half + 1", "half + 3"),
+        "sums: `halves` on the variant adds-one-by-one must pass like the reference, \
+         but was failed (expected 3; observed 2; look at `halve`)\n",
+    );
+}
+
+#[test]
+fn a_variant_says_in_what_it_differs() {
+    check(
+        Course::new().edit(VARIANT, "//! Adds one by one", "// Adds one by one"),
+        "solutions/01-sums/variants: variant `adds-one-by-one` does not say in the first line of its `lib.rs` \
+         (`//! …`) in what it differs\n",
+    );
+}
+
+#[test]
+fn a_variant_can_be_graded_by_name() {
+    let course = Course::new();
+    course.run(&["sums", "--subject", "variant:adds-one-by-one"]).code(0);
+    let run = course.run(&["sums", "--subject", "variant:adds-one"]).code(2);
+    run.stderr(contains("`sums` has no variant named `adds-one`; there are `adds-one-by-one`"));
 }
 
 #[test]
