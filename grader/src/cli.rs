@@ -39,6 +39,26 @@ pub enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
         level: u8,
     },
+    /// Run one failing execution of a check again, and show it
+    ///
+    /// Exit codes: 0 it does not fail any more; 1 it fails; 2 there is no such check, or no such schedule.
+    Replay {
+        /// The lab
+        lab: String,
+        /// A check of that lab whose evidence is `explore`
+        check: String,
+        /// The schedule that the report shows: 1:17t2.23r1
+        schedule: String,
+        /// Show one step at a time: Enter goes on, q quits
+        #[arg(long)]
+        step: bool,
+        /// Whose execution: submission, reference, mutant:NAME, variant:NAME, or a path
+        #[arg(long, default_value = "submission")]
+        subject: Subject,
+        /// How the check is run
+        #[command(flatten)]
+        pace: PaceArgs,
+    },
     /// Check the course itself: stubs score nothing, references and variants everything, mutants are caught
     Verify {
         /// Labs to verify (default: all)

@@ -127,7 +127,7 @@ fn run(run: Run<'_>, listener: &mut (dyn Listener + Send)) -> Result<Report> {
     for (slot, (lab, part, check)) in slots.iter().enumerate() {
         let built = units.iter().find(|unit| unit.lab.name == lab.name);
         let built = built.and_then(|unit| Some((unit, builds.get(&unit.id)?)));
-        let seed = check_seed(settings.seed, &lab.name, &check.name);
+        let seed = check_seed(settings.seed, &lab.name, check);
         board.results.push(match built {
             Some((unit, build)) => {
                 runnable.push((slot, Task { unit, build, twins, check, seed }));

@@ -70,7 +70,7 @@ impl Told {
             Event::Started { .. }
             | Event::Note { .. }
             | Event::Instruction { .. }
-            | Event::Replayed
+            | Event::Replayed { .. }
             | Event::Finished => {
                 return None;
             }

@@ -18,6 +18,7 @@ mod mutant;
 mod output;
 mod progress;
 mod publish;
+mod replay;
 mod report;
 mod runner;
 mod sandbox;
@@ -65,6 +66,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Hint { lab, part_or_check, level }) => {
             publish::print(&hint::render(course.lab(&lab)?, &part_or_check, level)?)?;
             Ok(ExitCode::FullMarks)
+        }
+        Some(Command::Replay { lab, check, schedule, step, subject, pace }) => {
+            let settings = settings(subject, &pace)?;
+            replay::replay(&course, &lab, &check, &schedule, step, &settings)
         }
         Some(Command::Verify { labs, runs, pace }) => {
             let settings = settings(Subject::Submission, &pace)?;

@@ -163,7 +163,7 @@ impl CheckReport {
             notes: ran.notes,
             output: ran.output,
             seconds: ran.elapsed.as_secs_f64(),
-            seed: crate::runner::check_seed(seed, &lab.name, &check.name),
+            seed: crate::runner::check_seed(seed, &lab.name, check),
             reproduce,
             finding,
         }

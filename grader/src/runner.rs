@@ -124,6 +124,24 @@ impl Runner<'_> {
     }
 
     fn execute(&self, binary: &Path, task: &Task<'_>) -> Result<Ran> {
+        Ok(self.judged(binary, task, None)?.0)
+    }
+
+    /// Runs one execution of an exploring check again. With the result: whether its schedule fits the program, if there
+    /// is such an exploration and the execution did not fail.
+    ///
+    /// # Errors
+    /// When the process cannot be started or watched.
+    pub fn replay(&self, twin: &Path, task: &Task<'_>, schedule: &str) -> Result<(Ran, Option<bool>)> {
+        let (ran, events) = self.judged(twin, task, Some(schedule))?;
+        let fits = events.iter().find_map(|event| match event {
+            Event::Replayed { fits } => Some(*fits),
+            _ => None,
+        });
+        Ok((ran, fits))
+    }
+
+    fn judged(&self, binary: &Path, task: &Task<'_>, replay: Option<&str>) -> Result<(Ran, Vec<Event>)> {
         let factor = self.slowness * self.time_budget;
         let execution = sandbox::run(&Order {
             binary,
@@ -131,6 +149,7 @@ impl Runner<'_> {
             seed: task.seed,
             deadline: task.check.deadline().mul_f64(factor),
             slowness: factor.max(1.0),
+            replay,
             scratch: &self.scratch.root,
         })?;
         let readable = |text: &str| {
@@ -142,12 +161,13 @@ impl Runner<'_> {
             Event::Note { text } => Some(readable(text)),
             _ => None,
         });
-        Ok(Ran {
+        let ran = Ran {
             verdict,
             notes: notes.collect(),
             output: readable(&execution.output.text()),
             elapsed: execution.elapsed,
-        })
+        };
+        Ok((ran, execution.events))
     }
 }
 
@@ -191,8 +211,10 @@ fn with_machine_code(verdict: Verdict, binary: &Path, events: &[Event]) -> Verdi
     }
 }
 
-/// The seed of one check of a run (FNV-1a over the run's seed and the names).
-pub fn check_seed(run: u64, lab: &str, check: &str) -> u64 {
-    let bytes = run.to_le_bytes().into_iter().chain(lab.bytes()).chain([0]).chain(check.bytes());
+/// The seed of one check of a run (FNV-1a over the run's seed and the names). A check that explores has the same one in
+/// every run, so that a schedule replays in any.
+pub fn check_seed(run: u64, lab: &str, check: &Check) -> u64 {
+    let run = if check.evidence == Evidence::Explore { 0 } else { run };
+    let bytes = run.to_le_bytes().into_iter().chain(lab.bytes()).chain([0]).chain(check.name.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

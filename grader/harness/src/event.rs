@@ -115,8 +115,11 @@ pub enum Event {
     },
     /// An exploration found an execution that violates the property.
     Found(Finding),
-    /// The execution that was to be replayed ran, and nothing is wrong with it.
-    Replayed,
+    /// The execution that was to be replayed does not fail.
+    Replayed {
+        /// Whether there still is such an execution; if not, the program has changed.
+        fits: bool,
+    },
     /// The final record: the check ran to its end. Proves liveness only.
     Finished,
 }
@@ -186,7 +189,10 @@ impl Event {
                 frame.tag(11);
                 frame.finding(finding);
             }
-            Event::Replayed => frame.tag(12),
+            Event::Replayed { fits } => {
+                frame.tag(12);
+                frame.tag((*fits).into());
+            }
         }
         frame.0
     }
@@ -221,7 +227,7 @@ impl Event {
             },
             10 => Event::Finished,
             11 => Event::Found(frame.finding()?),
-            12 => Event::Replayed,
+            12 => Event::Replayed { fits: frame.tag()? != 0 },
             _ => return Err(Malformed("unknown tag")),
         };
         if frame.0.is_empty() { Ok(event) } else { Err(Malformed("bytes after the last field")) }
@@ -357,7 +363,8 @@ mod tests {
         check(Event::Inconclusive { why: "g".into() });
         check(Event::Instruction { rule: "h".into(), address: 7, bytes: vec![0xf0, 0x0f] });
         check(Event::Finished);
-        check(Event::Replayed);
+        check(Event::Replayed { fits: true });
+        check(Event::Replayed { fits: false });
         check(Event::Found(Finding::default()));
         check(Event::Found(Finding {
             headline: "i".into(),

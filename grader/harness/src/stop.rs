@@ -39,8 +39,11 @@ pub enum Stop {
     },
     /// An exploration found an execution that violates the property.
     Found(Box<Finding>),
-    /// The execution that was to be replayed ran, and nothing is wrong with it.
-    Replayed,
+    /// The execution that was to be replayed does not fail.
+    Replayed {
+        /// Whether there still is such an execution.
+        fits: bool,
+    },
     /// Something was left behind.
     Leaked(String),
     /// The machine could not show the property.
@@ -71,7 +74,7 @@ impl Stop {
             Stop::Leaked(what) => Event::Leaked { what },
             Stop::Inconclusive(why) => Event::Inconclusive { why },
             Stop::Found(finding) => Event::Found(*finding),
-            Stop::Replayed => Event::Replayed,
+            Stop::Replayed { fits } => Event::Replayed { fits },
             Stop::Abandoned => return None,
         })
     }

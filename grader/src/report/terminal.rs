@@ -114,6 +114,16 @@ pub fn tail(report: &Report) -> String {
     text
 }
 
+/// A line of a timeline: the names of the threads stand out, and so do steps that go wrong (✗) or are odd (◂).
+pub fn timeline_line(index: usize, line: &str) -> String {
+    let marked = |mark, style: Style| {
+        let (before, from) = line.split_at(line.find(mark)?);
+        Some(format!("{before}{style}{from}{style:#}"))
+    };
+    let named = || (index == 0).then(|| format!("{BOLD}{line}{BOLD:#}"));
+    named().or_else(|| marked('✗', RED)).or_else(|| marked('◂', YELLOW)).unwrap_or_else(|| line.to_owned())
+}
+
 fn mark(verdict: &Verdict) -> (Style, &'static str) {
     match verdict {
         Verdict::Passed => (GREEN, "✓"),
@@ -154,8 +164,8 @@ fn render_loss(text: &mut String, lab: &str, check: &CheckReport) {
         Verdict::Found(finding) => {
             field(text, "observed", &finding.headline);
             text.push('\n');
-            for line in &finding.timeline {
-                let _ = writeln!(text, "      {line}");
+            for (index, line) in finding.timeline.iter().enumerate() {
+                let _ = writeln!(text, "      {}", timeline_line(index, line));
             }
             text.push('\n');
             field(text, "because", &finding.cause);

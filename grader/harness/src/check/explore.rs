@@ -65,13 +65,13 @@ mod explored {
                 Some(replay) => {
                     let schedule: Schedule =
                         replay.schedule.parse().map_err(|error| Stop::inconclusive(format!("{error}")))?;
-                    self.ask(what, || {
-                        explorer.replay(&schedule, body).map_or(Ok(String::new()), found_again)
-                    })?
+                    self.ask(what, || replayed(explorer.replay(&schedule, body)))?
                 }
             };
             let (kind, headline, cause, timeline, (schedule, preemptions, coverage), spot) = match answer {
-                Ok(_) if self.replay.is_some() => return Err(Stop::Replayed),
+                Ok(misfit) if self.replay.is_some() => {
+                    return Err(Stop::Replayed { fits: misfit.is_empty() });
+                }
                 Ok(coverage) => {
                     self.note(coverage);
                     return Ok(());
@@ -102,8 +102,13 @@ mod explored {
         }
     }
 
-    fn found_again(finding: explore::Finding) -> Answer {
-        problem(finding, "replayed".to_owned())
+    /// Text where a coverage would be: the schedule does not fit the program.
+    fn replayed(finding: Option<explore::Finding>) -> Answer {
+        match finding {
+            None => Ok(String::new()),
+            Some(finding) if finding.cause == Cause::Diverged => Ok(finding.headline()),
+            Some(finding) => problem(finding, "replayed".to_owned()),
+        }
     }
 
     fn problem(finding: explore::Finding, coverage: String) -> Answer {
