@@ -1,6 +1,6 @@
 //! Processes below the grader: which belong to a check, and how to end them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
@@ -28,12 +28,7 @@ pub fn forget(pid: i32) {
 
 /// Kills a process and everything below it.
 pub fn kill(pid: i32) {
-    let processes = Processes::now();
-    // The check process first: it must not start another worker while its workers are being killed.
-    for pid in [vec![pid], processes.below(pid)].concat() {
-        // SAFETY: `kill` takes two integers; the pid belongs to a descendant that is not reaped yet.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-    }
+    Processes::now().kill(&[pid]);
 }
 
 /// Kills and reaps what is left of the process group of a child that has ended.
@@ -55,22 +50,25 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
     loop {
         let processes = Processes::now();
         let us = std::process::id().cast_signed();
-        let orphans: Vec<_> = processes
-            .0
-            .iter()
-            .filter(|(pid, process)| process.parent == us && !own.contains(pid))
+        let orphans: Vec<i32> = processes
+            .children(us)
             .filter(|(pid, process)| {
-                own.as_slice() == [check] || process.session == check || is_marked(**pid, marker)
+                !own.contains(pid)
+                    && (own.as_slice() == [check] || process.session == check || is_marked(*pid, marker))
             })
+            .map(|(pid, _)| pid)
             .collect();
         if orphans.is_empty() || Instant::now() > limit {
             return named.into_values().collect();
         }
-        for (&pid, process) in orphans {
-            if process.state != 'Z' {
-                named.entry(pid).or_insert_with(|| format!("process {pid} ({})", process.name));
-            }
-            kill(pid);
+        let alive = |pid: &i32| processes.by_pid.get(pid).is_some_and(|process| process.state != 'Z');
+        let doomed: Vec<i32> = orphans.iter().copied().filter(alive).collect();
+        for pid in &doomed {
+            let name = &processes.by_pid[pid].name;
+            named.entry(*pid).or_insert_with(|| format!("process {pid} ({name})"));
+        }
+        processes.kill(&doomed);
+        for pid in orphans {
             // SAFETY: waits for our own child `pid`, which is dead or was just killed; the status is not wanted.
             unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
         }
@@ -81,27 +79,58 @@ struct Process {
     name: String,
     state: char,
     parent: i32,
+    group: i32,
     session: i32,
 }
 
-/// The processes of this machine, by pid.
-struct Processes(BTreeMap<i32, Process>);
+/// The processes of this machine at one moment. One look is used for all there is to kill: a submission may leave
+/// as many processes as the machine can hold.
+struct Processes {
+    by_pid: HashMap<i32, Process>,
+    children: HashMap<i32, Vec<i32>>,
+}
 
 impl Processes {
     fn now() -> Processes {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Processes(pids.filter_map(|pid| Some((pid, process(pid)?))).collect())
+        let by_pid: HashMap<i32, Process> = pids.filter_map(|pid| Some((pid, process(pid)?))).collect();
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for (&pid, process) in &by_pid {
+            children.entry(process.parent).or_default().push(pid);
+        }
+        Processes { by_pid, children }
     }
 
-    fn below(&self, pid: i32) -> Vec<i32> {
-        let mut found = vec![pid];
+    fn children(&self, parent: i32) -> impl Iterator<Item = (i32, &Process)> {
+        let children = self.children.get(&parent).into_iter().flatten();
+        children.filter_map(|pid| Some((*pid, self.by_pid.get(pid)?)))
+    }
+
+    /// Kills `roots` and everything below them, the roots first: they must not start more while the others are killed.
+    /// A process group dies as one, so that nothing in it outruns this by forking.
+    fn kill(&self, roots: &[i32]) {
+        let mut doomed = roots.to_vec();
+        let mut seen: HashSet<i32> = doomed.iter().copied().collect();
         let mut next = 0;
-        while let Some(&parent) = found.get(next) {
-            found.extend(self.0.iter().filter(|(_, process)| process.parent == parent).map(|(pid, _)| *pid));
+        while let Some(&parent) = doomed.get(next) {
+            doomed.extend(self.children(parent).map(|(pid, _)| pid).filter(|pid| seen.insert(*pid)));
             next += 1;
         }
-        found.split_off(1)
+        // SAFETY: `getpgrp` has no arguments.
+        let ours = unsafe { libc::getpgrp() };
+        let mut groups: HashSet<i32> = HashSet::from([0, 1, ours]);
+        for pid in doomed {
+            // SAFETY: `kill` takes two integers; the process and its group descend from us and are not reaped yet.
+            unsafe {
+                libc::kill(pid, libc::SIGKILL);
+                if let Some(process) = self.by_pid.get(&pid)
+                    && groups.insert(process.group)
+                {
+                    libc::kill(-process.group, libc::SIGKILL);
+                }
+            }
+        }
     }
 }
 
@@ -115,7 +144,8 @@ fn process(pid: i32) -> Option<Process> {
         name: before.split_once('(')?.1.to_owned(),
         state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
-        session: fields.nth(1)?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        session: fields.next()?.parse().ok()?,
     })
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The checks, with their deadlines in seconds.
-const CHECKS: [(&str, f64); 8] = [
+const CHECKS: [(&str, f64); 9] = [
     ("ends", 5.0),
     ("leaves-daemons", 600.0),
     ("floods", 60.0),
@@ -19,6 +19,7 @@ const CHECKS: [(&str, f64); 8] = [
     ("stops-its-supervisor", 0.2),
     ("kills-its-supervisor", 5.0),
     ("leaves-ipc", 5.0),
+    ("leaves-a-crowd", 60.0),
     ("waits", 600.0),
 ];
 

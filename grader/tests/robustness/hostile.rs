@@ -73,3 +73,12 @@ fn a_killed_supervisor_leaves_no_orphans() {
     assert!(killers.len() >= 3, "{killers:?}");
     assert!(!killers.iter().any(|&pid| is_alive(pid)), "{killers:?}\n{ended}");
 }
+
+#[test]
+fn a_crowd_of_orphans_is_ended() {
+    run(&mut grader(&["leaves-a-crowd", "ends"]))
+        .code(1)
+        .says("✗ leaves-a-crowd")
+        .says("✓ ends")
+        .left_nothing();
+}

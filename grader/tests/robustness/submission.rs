@@ -51,6 +51,25 @@ pub fn kills_its_supervisor() {
     rest();
 }
 
+/// A thousand processes without a parent, every second one dead, and no supervisor to see them.
+pub fn leaves_a_crowd() {
+    if unsafe { libc::fork() } > 0 {
+        rest();
+    }
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
+    let supervisor = unsafe { libc::getpgrp() };
+    for number in 0..1000 {
+        if unsafe { libc::fork() } == 0 {
+            match number % 2 {
+                0 => unsafe { libc::_exit(0) },
+                _ => rest(),
+            }
+        }
+    }
+    unsafe { libc::kill(supervisor, libc::SIGKILL) };
+    rest();
+}
+
 /// One object of every kind that outlives its process.
 pub fn leaves_ipc() {
     let name = CString::new(format!("/yard-{}", std::process::id())).unwrap();

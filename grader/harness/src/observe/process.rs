@@ -1,5 +1,6 @@
 //! Processes and their relations, from `/proc/PID/stat` (proc_pid_stat(5)).
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -24,18 +25,18 @@ pub fn children_of(pid: i32) -> Vec<i32> {
 /// Children, their children and so on, parents before their children. A process whose parent has died is no longer
 /// a descendant (unless the heir, init or a subreaper, is one).
 pub fn descendants_of(pid: i32) -> Vec<i32> {
-    let parents = parents();
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (child, parent) in parents() {
+        children.entry(parent).or_default().push(child);
+    }
     let mut family = vec![pid];
+    let mut seen = HashSet::from([pid]);
     let mut next = 0;
-    while let Some(parent) = family.get(next).copied() {
+    while let Some(parent) = family.get(next) {
         next += 1;
-        let mut children: Vec<i32> = parents
-            .iter()
-            .filter(|(child, its_parent)| *its_parent == parent && !family.contains(child))
-            .map(|(child, _)| *child)
-            .collect();
-        children.sort_unstable();
-        family.extend(children);
+        let mut born = children.remove(parent).unwrap_or_default();
+        born.retain(|child| seen.insert(*child));
+        family.extend(born);
     }
     family.split_off(1)
 }
