@@ -115,7 +115,8 @@ unsafe impl GlobalAlloc for ModelHeap {
             // SAFETY: it came from the system.
             unsafe { System.dealloc(block, layout) };
         } else if !engine::current().is_null() {
-            free(block as usize, layout.size());
+            let here = 0u8;
+            free(block as usize, layout.size(), (&raw const here) as usize);
         }
     }
 
@@ -138,12 +139,15 @@ unsafe impl GlobalAlloc for ModelHeap {
 }
 
 /// Explored code gives a block of the region back: that is a write to all of it, and nobody may use it afterwards.
-fn free(address: usize, size: usize) {
+/// `frame` is in the frame of the allocator's entry point.
+#[inline(never)]
+fn free(address: usize, size: usize, frame: usize) {
     let engine = engine::enter();
     // SAFETY: the engine is not borrowed while explored code runs.
     unsafe {
         if !engine::Engine::unwinds(engine) {
             let pc = crate::interpose::FREE;
+            (*engine).note_free(address, size, frame);
             let cause = (*engine).touch(Touch::Free, address, size.clamp(1, WATCHED), pc);
             if let Some(cause) = cause {
                 engine::Engine::stop(engine, cause);

@@ -322,6 +322,15 @@ impl Engine {
         }
     }
 
+    /// Remembers that the running thread gives memory back. The callers are found by what looks like return addresses
+    /// above `frame`, for the allocator's entry point is not compiled with frame pointers.
+    pub fn note_free(&mut self, address: usize, size: usize, frame: usize) {
+        if self.recorder.is_some() {
+            let top = self.threads[self.running].top;
+            self.note(self.running, || shim::callers_by_calls(frame, top), What::Free { address, size });
+        }
+    }
+
     /// Remembers an event of the running thread, which stands at `frame`.
     #[inline]
     pub fn record(&mut self, frame: &Frame, what: impl FnOnce(&mut Engine) -> What) {

@@ -97,7 +97,8 @@ fn executions(count: u64) -> &'static str {
     if count == 1 { "execution" } else { "executions" }
 }
 
-fn grouped(number: u64) -> String {
+/// `12,345`
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -158,6 +159,9 @@ impl Explorer {
     }
 }
 
+/// Executions spent on finding a plainer failure.
+const MOST_PLAINER: u32 = 5_000;
+
 /// One exploration under way.
 struct Exploration<'a> {
     budget: Budget,
@@ -198,7 +202,11 @@ impl<'a> Exploration<'a> {
 
     fn run(mut self) -> Report {
         let found = self.bounds().or_else(|| self.random());
-        let finding = found.map(|cause| self.confirm(cause));
+        let finding = found.map(|cause| {
+            let found = (cause, self.engine.schedule());
+            let (cause, schedule) = self.plainer().unwrap_or(found);
+            self.confirm(cause, schedule)
+        });
         Report { coverage: self.coverage, executions: self.executions, outcomes: self.outcomes, finding }
     }
 
@@ -280,10 +288,31 @@ impl<'a> Exploration<'a> {
         None
     }
 
+    /// An execution with as few deviations, all of which are preemptions, is easier to understand than one with old values
+    /// or waits that end without a cause: if one fails, it is reported instead.
+    fn plainer(&mut self) -> Option<(Cause, Schedule)> {
+        let deviations = self.engine.preemptions + self.engine.oddities;
+        let bound = u8::try_from(deviations).ok().filter(|bound| *bound <= self.budget.bound)?;
+        if self.engine.oddities == 0 {
+            return None;
+        }
+        self.engine.search = Search::Bounded(Bounded::plain(bound, self.budget.reduce));
+        for _ in 0..MOST_PLAINER {
+            if let Ended::Stopped(cause) = self.engine.execute(self.body) {
+                let schedule = self.engine.schedule();
+                return (cause != Cause::Diverged).then_some((cause, schedule));
+            }
+            let Search::Bounded(search) = &mut self.engine.search else { return None };
+            if !search.advance() {
+                return None;
+            }
+        }
+        None
+    }
+
     /// Replays the failing execution twice, the second time for the record. A replay that goes another way is no failure of
     /// the explored code that anybody could rely on, and is said.
-    fn confirm(&mut self, cause: Cause) -> Finding {
-        let schedule = self.engine.schedule();
+    fn confirm(&mut self, cause: Cause, schedule: Schedule) -> Finding {
         if cause == Cause::Diverged {
             return self.finding(cause, schedule);
         }

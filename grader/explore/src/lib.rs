@@ -24,7 +24,7 @@ pub use explorer::{Budget, Coverage, Explorer, Report};
 pub use finding::{Blocked, Cause, Finding, Site, Waker};
 pub use memory::clock::MAX_THREADS;
 pub use memory::race::Touch;
-pub use report::Told;
+pub use report::{Kind, Line, Place, Step, Told};
 pub use schedule::{Decision, Deviation, NotASchedule, Schedule};
 pub use thread::Woken;
 pub use trace::{Event, Trace, What};

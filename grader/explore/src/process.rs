@@ -5,6 +5,7 @@ use std::ops::Range;
 #[derive(Default)]
 struct Segments {
     statics: Range<usize>,
+    code: Range<usize>,
     thread_local_size: usize,
     thread_local_align: usize,
     bias: usize,
@@ -25,6 +26,9 @@ unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, into: *mu
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0 {
             let start = info.dlpi_addr as usize + header.p_vaddr as usize;
             segments.statics = start..start + header.p_memsz as usize;
+        } else if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
+            let start = info.dlpi_addr as usize + header.p_vaddr as usize;
+            segments.code = start..start + header.p_memsz as usize;
         } else if header.p_type == libc::PT_TLS {
             segments.thread_local_size = header.p_memsz as usize;
             segments.thread_local_align = header.p_align as usize;
@@ -52,6 +56,11 @@ pub fn thread_locals() -> Range<usize> {
     // SAFETY: the x86-64 ABI keeps the thread pointer at fs:0.
     unsafe { std::arch::asm!("mov {}, fs:0", out(reg) end, options(nostack, readonly, preserves_flags)) };
     end - thread_local_size.next_multiple_of(thread_local_align.max(1))..end
+}
+
+/// The executable's code.
+pub fn code() -> Range<usize> {
+    segments().code
 }
 
 /// What is to be taken off an address to get the one in the executable's file.

@@ -1,44 +1,70 @@
 //! A finding in words: what went wrong, the failing execution as a timeline with one column per thread, and why.
+//!
+//! `source` finds the lines, `story` the names, `pattern` the well-known mistakes, `relevance` the steps that matter;
+//! `timeline` makes rows of them and `layout` lines; `cause` says it in sentences; `steps` tells every single step.
 
 mod cause;
-pub mod source;
+mod expression;
+mod headline;
+mod layout;
+mod pattern;
+mod relevance;
+mod source;
+mod steps;
+mod story;
 mod timeline;
 
-use crate::finding::Finding;
+use crate::finding::{Cause, Finding};
+use crate::trace::What;
 use source::Sources;
+use story::Story;
+
+pub use layout::{Kind, Line};
+pub use source::Place;
+pub use steps::Step;
 
 /// A finding in words, in the pieces that a report is put together from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// `lost wake-up: thread 2 never goes on`
+    /// `lost wake-up: thread 2 sleeps for ever`
     pub headline: String,
-    /// The failing execution, a line for each step; empty when there is nothing to show.
+    /// The failing execution, a line for each step that matters; empty when there is nothing to show.
     pub timeline: String,
+    /// The same lines, with what each of them is.
+    pub lines: Vec<Line>,
     /// Why it fails, in a sentence or two.
     pub cause: String,
+    /// The line to look at first, if one stands out.
+    pub place: Option<Place>,
 }
 
 impl Finding {
     /// The finding in words, in pieces; no line of the timeline is longer than `width`.
     pub fn told(&self, width: usize) -> Told {
         let mut sources = Sources::of_this_program();
-        Told {
-            headline: cause::headline(&self.cause, &self.trace.threads),
-            timeline: timeline::render(self, &mut sources, width),
-            cause: cause::explain(self, &mut sources),
-        }
+        let story = Story::new(self, &mut sources);
+        let lines = layout::lines(&story, &timeline::rows(&story), width);
+        let timeline = lines.iter().map(|line| format!("{}\n", line.text)).collect();
+        let place = place(&story);
+        let cause = cause::explain(&story, &mut sources);
+        Told { headline: self.headline(), timeline, lines, cause, place }
     }
 
-    /// The report for a reader: a headline, the timeline, and the cause; no line is longer than `width`.
+    /// The report for a reader: a headline, the timeline, and the cause; no line is longer than `width`, if its words are not.
     pub fn render(&self, width: usize) -> String {
-        let Told { headline, timeline, cause: why } = self.told(width);
-        let mut text = format!("{headline}\n");
-        if !timeline.is_empty() {
-            text.push_str(&format!("\n{timeline}"));
-        }
-        if !why.is_empty() {
+        let Told { headline, timeline, cause, .. } = self.told(width);
+        let mut text = String::new();
+        for line in layout::wrap(&headline, width) {
+            text.push_str(&line);
             text.push('\n');
-            for line in wrap(&why, width) {
+        }
+        if !timeline.is_empty() {
+            text.push('\n');
+            text.push_str(&timeline);
+        }
+        if !cause.is_empty() {
+            text.push('\n');
+            for line in layout::wrap(&cause, width) {
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -48,24 +74,35 @@ impl Finding {
 
     /// The headline alone: `lost wake-up: thread 2 sleeps for ever`.
     pub fn headline(&self) -> String {
-        cause::headline(&self.cause, &self.trace.threads)
+        headline::headline(&self.cause, &self.trace.threads)
+    }
+
+    /// Every step of the execution, also those that the timeline leaves out.
+    pub fn steps(&self) -> impl Iterator<Item = Step> + use<> {
+        let mut sources = Sources::of_this_program();
+        steps::steps(&Story::new(self, &mut sources)).into_iter()
     }
 }
 
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-                lines.push(std::mem::take(&mut line));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+/// Where the wrong step is: the last step of the failing thread that has a line.
+fn place(story: &Story) -> Option<Place> {
+    let events = story.events();
+    let of = |thread: usize| {
+        (0..events.len()).rev().find(|&index| events[index].thread == thread && story.places[index].is_some())
+    };
+    let index = match &story.finding.cause {
+        Cause::Race { later: site, .. } | Cause::UseAfterFree { used: site, .. } => {
+            events.iter().rposition(|event| relevance::is_site(event, site))
         }
-        lines.push(line);
-    }
-    lines
+        Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked } => {
+            blocked.iter().find_map(relevance::stuck).and_then(of)
+        }
+        Cause::Crash { thread, .. } | Cause::StackOverflow { thread } | Cause::Refused { thread, .. } => {
+            of(*thread)
+        }
+        Cause::Panic { .. } => events.iter().rposition(|event| matches!(event.what, What::Panic { .. })),
+        Cause::Endless { .. } => (0..events.len()).rev().find(|&index| story.places[index].is_some()),
+        Cause::Diverged => None,
+    };
+    index.and_then(|index| story.places[index].clone())
 }

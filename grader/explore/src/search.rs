@@ -48,6 +48,8 @@ pub enum Search {
 pub struct Bounded {
     bound: u8,
     reduce: bool,
+    /// Only preemptions: no old values and the like.
+    plain: bool,
     nodes: Vec<Node>,
     position: usize,
     spent: u8,
@@ -156,7 +158,12 @@ impl Search {
 impl Bounded {
     /// A search of all executions with at most `bound` deviations.
     pub fn new(bound: u8, reduce: bool) -> Bounded {
-        Bounded { bound, reduce, nodes: Vec::new(), position: 0, spent: 0, diverged: false }
+        Bounded { bound, reduce, plain: false, nodes: Vec::new(), position: 0, spent: 0, diverged: false }
+    }
+
+    /// The same, but threads only take turns: reads see the newest values, and no wait ends without a cause.
+    pub fn plain(bound: u8, reduce: bool) -> Bounded {
+        Bounded { plain: true, ..Bounded::new(bound, reduce) }
     }
 
     #[inline]
@@ -200,7 +207,8 @@ impl Bounded {
             while left != 0 {
                 let way = left.trailing_zeros() as u8;
                 left &= left - 1;
-                if node.spent + node.cost(way) <= self.bound {
+                let odd = node.decision != Decision::Thread || way >= 16;
+                if node.spent + node.cost(way) <= self.bound && !(self.plain && odd && way != node.default) {
                     node.tried |= 1 << way;
                     node.chosen = way;
                     return true;

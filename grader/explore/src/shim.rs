@@ -59,6 +59,37 @@ pub fn callers(pc: usize, mut base: usize, top: usize) -> Vec<usize> {
     callers
 }
 
+/// What looks like return addresses on the stack from `address` up to `top`, innermost first: words that point behind a call
+/// instruction of the program. Some may be left over from earlier calls, so this is good for reports only.
+pub fn callers_by_calls(address: usize, top: usize) -> Vec<usize> {
+    let code = crate::process::code();
+    let mut callers = Vec::new();
+    let mut address = address.next_multiple_of(8);
+    while address + 8 <= top && callers.len() < 64 {
+        // SAFETY: the live part of the running stack; the bytes before a code address that is in `code` with room are code.
+        unsafe {
+            let word = std::ptr::read_volatile(address as *const usize);
+            if word >= code.start + 8
+                && word < code.end
+                && is_call(std::slice::from_raw_parts((word - 7) as *const u8, 7))
+            {
+                callers.push(word);
+            }
+        }
+        address += 8;
+    }
+    callers
+}
+
+/// Whether the bytes end with a call: relative, or through a register or memory.
+fn is_call(before: &[u8]) -> bool {
+    let indirect = |length: usize| {
+        let at = before.len() - length;
+        before[at] == 0xff && before[at + 1] & 0x38 == 0x10
+    };
+    before[before.len() - 5] == 0xe8 || [2, 3, 6, 7].into_iter().any(indirect)
+}
+
 /// The stack pointer, roughly: where a coroutine starts.
 #[inline(always)]
 pub fn stack_pointer() -> usize {

@@ -69,6 +69,13 @@ pub enum What {
         /// In bytes.
         size: usize,
     },
+    /// Memory is given back.
+    Free {
+        /// Where.
+        address: usize,
+        /// In bytes.
+        size: usize,
+    },
     /// A futex wait, as it falls asleep or does not.
     Wait {
         /// The word.

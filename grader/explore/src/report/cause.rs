@@ -1,244 +1,372 @@
 //! The cause in one or two sentences, in the reader's own lines.
 
-use super::source::Sources;
-use super::timeline::value;
-use crate::finding::{Blocked, Cause, Finding, Site, Waker};
+use super::headline::{list, touch};
+use super::pattern::{Stale, Torn, Unordered, holder, stale, torn, unordered};
+use super::source::{Place, Sources};
+use super::story::{Story, atomic_address, reads, stores};
+use crate::finding::{Blocked, Cause, Site, Waker};
 use crate::memory::race::Touch;
 use crate::operations::order;
-use crate::trace::{Event, What};
-
-/// `lost wake-up: thread 2 sleeps for ever`
-pub fn headline(cause: &Cause, names: &[String]) -> String {
-    let name = |thread: usize| names.get(thread).map_or("a thread", String::as_str);
-    let sleepers = |blocked: &[Blocked]| -> String {
-        let who: Vec<&str> = blocked.iter().filter_map(stuck).map(name).collect();
-        match who.as_slice() {
-            [] => "every thread waits for another".to_owned(),
-            [one] => format!("{one} never goes on"),
-            [all @ .., last] => format!("{} and {last} never go on", all.join(", ")),
-        }
-    };
-    match cause {
-        Cause::Panic { thread, message, place } => {
-            let place = place.rsplit('/').next().unwrap_or(place);
-            format!("{} panics at {place}: {message}", name(*thread))
-        }
-        Cause::Race { earlier, later, .. } => {
-            format!(
-                "data race: {} {} and {} {} the same memory, and nothing orders the two",
-                name(earlier.thread),
-                touch(earlier.touch),
-                name(later.thread),
-                touch(later.touch)
-            )
-        }
-        Cause::UseAfterFree { freed, used, .. } => {
-            format!(
-                "use after free: {} {} memory that {} has freed",
-                name(used.thread),
-                touch(used.touch),
-                name(freed.thread)
-            )
-        }
-        Cause::Deadlock { blocked } => format!("deadlock: {}", sleepers(blocked)),
-        Cause::LostWakeUp { blocked } => format!("lost wake-up: {}", sleepers(blocked)),
-        Cause::Livelock { blocked } => format!("livelock: {}", sleepers(blocked)),
-        Cause::Endless { steps } => {
-            format!(
-                "no end: after {steps} operations, with every thread taking its turn, some thread still runs"
-            )
-        }
-        Cause::Refused { thread, call } => {
-            format!("{} makes a call that cannot be explored: {call}", name(*thread))
-        }
-        Cause::Crash { thread, signal, address, .. } => {
-            format!("{} crashes: {signal} at address {address:#x}", name(*thread))
-        }
-        Cause::StackOverflow { thread } => format!("{} overflows its stack", name(*thread)),
-        Cause::Diverged => {
-            "the program is not deterministic: run again in the same way, it did something else".to_owned()
-        }
-    }
-}
+use crate::trace::What;
 
 /// One or two sentences that say why.
-pub fn explain(finding: &Finding, sources: &mut Sources) -> String {
-    let names = &finding.trace.threads;
-    match &finding.cause {
+pub fn explain(story: &Story, sources: &mut Sources) -> String {
+    match &story.finding.cause {
         Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked } => {
-            let sentences: Vec<String> =
-                blocked.iter().filter_map(|blocked| blocked_sentence(blocked, finding, sources)).collect();
+            let mut sentences: Vec<String> =
+                blocked.iter().filter_map(|blocked| why_blocked(blocked, story)).collect();
+            if sentences.is_empty() {
+                sentences.push(why_joining(blocked, story));
+            }
             sentences.join("\n")
         }
         Cause::Race { earlier, later, .. } => {
-            let mut text = format!("{}; {}.", site(earlier, names, sources), site(later, names, sources));
-            if let Some(hint) = missing_order(earlier, later, finding, sources) {
-                text.push(' ');
-                text.push_str(&hint);
-            }
-            text
-        }
-        Cause::UseAfterFree { used, .. } => format!("{}.", site(used, names, sources)),
-        Cause::Crash { thread, pc, .. } => {
-            site(&Site { thread: *thread, touch: Touch::Read, pc: *pc, step: 0 }, names, sources)
-        }
-        Cause::Panic { .. } | Cause::Endless { .. } | Cause::Refused { .. } | Cause::StackOverflow { .. } => {
-            String::new()
-        }
-        Cause::Diverged => {
-            "It must not depend on addresses, on time, on random numbers or on what an earlier run left in \
-                            memory that was there before."
-                .to_owned()
-        }
-    }
-}
-
-fn stuck(blocked: &Blocked) -> Option<usize> {
-    match blocked {
-        Blocked::Waiting { thread, .. } | Blocked::Spinning { thread, .. } => Some(*thread),
-        Blocked::Joining { .. } => None,
-    }
-}
-
-fn touch(touch: Touch) -> &'static str {
-    match touch {
-        Touch::Read => "reads",
-        Touch::Write => "writes",
-        Touch::AtomicRead => "reads (atomically)",
-        Touch::AtomicWrite => "writes (atomically)",
-        Touch::Free => "frees",
-    }
-}
-
-fn site(site: &Site, names: &[String], sources: &mut Sources) -> String {
-    let name = names.get(site.thread).map_or("a thread", String::as_str);
-    match sources.find(&[site.pc]) {
-        Some(line) => format!("{name} {} at {} (`{}`)", touch(site.touch), line.short(), line.text),
-        None => format!("{name} {}", touch(site.touch)),
-    }
-}
-
-fn place(event: &Event, sources: &mut Sources) -> String {
-    match sources.find(&event.callers) {
-        Some(line) => format!("step {}, {}", event.step, line.short()),
-        None => format!("step {}", event.step),
-    }
-}
-
-fn blocked_sentence(blocked: &Blocked, finding: &Finding, sources: &mut Sources) -> Option<String> {
-    let name = |thread: usize| finding.trace.threads.get(thread).map_or("a thread", String::as_str);
-    match blocked {
-        Blocked::Joining { .. } => None,
-        Blocked::Spinning { thread, watches } => Some(match watches {
-            Some((_, now)) => format!(
-                "{} goes round its loop for ever: what it looks at is {}, and no thread is left that will change it.",
-                name(*thread),
-                value(*now)
-            ),
-            None => format!(
-                "{} goes round a loop that looks at nothing another thread could change.",
-                name(*thread)
-            ),
-        }),
-        Blocked::Waiting { thread, address, expected, now, private, step, calls } => {
-            let mut text = format!(
-                "{} fell asleep at step {step} because the word was {}. ",
-                name(*thread),
-                value(u128::from(*expected))
-            );
-            if expected != now {
-                let change = finding
-                    .trace
-                    .events
-                    .iter()
-                    .rev()
-                    .find(|event| event.step > *step && changes(event, *address));
-                match change {
-                    Some(event) => {
-                        let place = place(event, sources);
-                        text.push_str(&format!(
-                            "{} then made it {} ({place}), ",
-                            name(event.thread),
-                            value(u128::from(*now))
-                        ));
-                    }
-                    None => text.push_str(&format!("It is {} now, ", value(u128::from(*now)))),
+            let sites = format!("{}, and {}", site(earlier, story, sources), site(later, story, sources));
+            match missing_order(story, (earlier.thread, earlier.step), (later.thread, later.step)) {
+                Some(hint) => format!("{sites}. {hint}"),
+                None if later.touch == Touch::Free => {
+                    format!("{sites}. Nothing makes {} wait until nobody uses it.", story.name(later.thread))
                 }
-            } else {
-                text.push_str("It still is, ");
+                None => format!("{sites}. Nothing makes the one happen before the other."),
             }
-            text.push_str(&call_sentence(calls, *private, *step, &name));
-            Some(text)
         }
+        Cause::UseAfterFree { freed, used, .. } => {
+            format!("{}, but {}.", site(freed, story, sources), site(used, story, sources))
+        }
+        Cause::Crash { thread, pc, .. } => match sources.find(&[*pc + 1]) {
+            Some(place) => format!("It happens in {}{}.", place.short(), quoted(&place)),
+            None => last_seen(story, *thread),
+        },
+        Cause::Panic { thread, place, .. } => why_panic(story, *thread, sources.named(place)),
+        Cause::StackOverflow { thread } => format!(
+            "A model thread has {} KiB of stack: look for a recursion without an end or a large array. {}",
+            crate::engine::STACK >> 10,
+            last_seen(story, *thread)
+        ),
+        Cause::Endless { .. } => {
+            let last = story.events().iter().rev().find(|event| atomic_address(&event.what).is_some());
+            format!(
+                "Every thread had its turn again and again, so it is no matter of luck: a loop does not end. {}",
+                last_seen(story, last.map_or(0, |event| event.thread))
+            )
+        }
+        Cause::Refused { .. } => {
+            "A call that could block for real would stop the exploration, so it is not made.".to_owned()
+        }
+        Cause::Diverged => "It must not depend on addresses, on time, on random numbers, or on what an \
+                            earlier run left in memory."
+            .to_owned(),
     }
 }
 
-fn call_sentence<'a>(calls: &[Waker], private: bool, step: u32, name: &dyn Fn(usize) -> &'a str) -> String {
-    match calls.last() {
-        None => "and nobody called FUTEX_WAKE on it.".to_owned(),
-        Some(call) if call.private != private => format!(
-            "and the FUTEX_WAKE of {} at step {} does not reach it: one of the two calls has FUTEX_PRIVATE_FLAG, the other has not.",
-            name(call.thread),
-            call.step
-        ),
-        Some(call) if call.step < step => format!(
-            "and the only FUTEX_WAKE that could have woken it, by {} at step {}, came before it slept.",
-            name(call.thread),
-            call.step
-        ),
-        Some(call) => {
-            format!("and the FUTEX_WAKE of {} at step {} woke another.", name(call.thread), call.step)
-        }
+fn quoted(place: &Place) -> String {
+    if place.text.is_empty() || place.text == "}" { String::new() } else { format!(" (`{}`)", place.text) }
+}
+
+fn site(site: &Site, story: &Story, sources: &mut Sources) -> String {
+    let name = story.name(site.thread);
+    // A helper that makes one access is shown by its caller, as in the timeline.
+    let event = story.events().iter().position(|event| super::relevance::is_site(event, site));
+    let place = event.and_then(|index| story.places[index].clone()).or_else(|| sources.find(&[site.pc]));
+    match place {
+        Some(place) => format!("{name} {} in {}{}", touch(site.touch), place.short(), quoted(&place)),
+        None => format!("{name} {} after step {}", touch(site.touch), site.step),
     }
 }
 
-fn changes(event: &Event, at: usize) -> bool {
-    match &event.what {
-        What::Store { address, .. } | What::Update { address, written: Some(_), .. } => *address == at,
-        _ => false,
+fn last_seen(story: &Story, thread: usize) -> String {
+    let last = (0..story.events().len())
+        .rev()
+        .find(|&index| story.events()[index].thread == thread && story.places[index].is_some());
+    match last.and_then(|index| story.places[index].as_ref()) {
+        Some(place) => {
+            format!("{} was last seen in {}{}.", story.name(thread), place.short(), quoted(place))
+        }
+        None => String::new(),
     }
+}
+
+fn why_panic(story: &Story, thread: usize, place: Option<Place>) -> String {
+    let mut sentences = Vec::new();
+    if let Some(Stale { read, missed }) = stale(story, Some(thread)).or_else(|| stale(story, None)) {
+        let events = story.events();
+        let (reader, writer) = (events[read].thread, events[missed].thread);
+        let address = atomic_address(&events[read].what).unwrap_or(0);
+        sentences.push(format!(
+            "{} reads {} from {} ({}) although {} has stored {} there ({}).",
+            story.name(reader),
+            left(story, read, address, reads),
+            story.word(address),
+            story.at(read),
+            story.name(writer),
+            left(story, missed, address, stores),
+            story.at(missed)
+        ));
+        let until = (reader, events[read].step);
+        sentences.push(match missing_order(story, (writer, events[missed].step), until) {
+            Some(hint) => hint,
+            None => "Nothing before it orders the two, so it need not see the newer value.".to_owned(),
+        });
+    } else if let Some(torn) = torn(story, None) {
+        sentences.push(why_torn(story, torn));
+    }
+    if let (true, Some(place)) = (sentences.is_empty(), place) {
+        sentences.push(format!("It happens in {}{}.", place.short(), quoted(&place)));
+    }
+    sentences.join(" ")
+}
+
+fn left(
+    story: &Story,
+    index: usize,
+    address: usize,
+    of: impl Fn(&crate::trace::Event, usize) -> Option<u128>,
+) -> String {
+    of(&story.events()[index], address).map(|value| story.value(value)).unwrap_or_default()
+}
+
+fn why_torn(story: &Story, Torn { look, change, act }: Torn) -> String {
+    let events = story.events();
+    let address = atomic_address(&events[act].what).unwrap_or(0);
+    let value = |index| {
+        left(story, index, address, |event, address| stores(event, address).or_else(|| reads(event, address)))
+    };
+    let one = story.name(events[look].thread);
+    let looked = if stores(&events[look], address).is_some() { "leaves" } else { "sees" };
+    let acts = match events[act].what {
+        What::Update { .. } => format!("changes it to {} as if it still were", value(act)),
+        _ => format!("stores {} without looking again", value(act)),
+    };
+    format!(
+        "{one} {looked} {} at {} ({}) and later {acts} ({}); in between {} made it {} ({}). \
+         Looking and changing must be one atomic step.",
+        story.word(address),
+        value(look),
+        story.at(look),
+        story.at(act),
+        story.name(events[change].thread),
+        value(change),
+        story.at(change),
+    )
 }
 
 /// The second thread read what the first stored after its access, but the orders do not make that count.
-fn missing_order(earlier: &Site, later: &Site, finding: &Finding, sources: &mut Sources) -> Option<String> {
-    let events = &finding.trace.events;
-    let name = |thread: usize| finding.trace.threads.get(thread).map_or("a thread", String::as_str);
-    for reader in events.iter().filter(|event| event.thread == later.thread && event.step <= later.step) {
-        let (What::Load { from, order: read_order, address, .. }
-        | What::Update { from, order: read_order, address, .. }) = &reader.what
-        else {
-            continue;
-        };
-        let writer = events.iter().find(|event| {
-            event.thread == earlier.thread
-                && event.step == *from
-                && event.step > earlier.step
-                && changes(event, *address)
-        });
-        let Some(writer) = writer else { continue };
-        let (What::Store { order: write_order, .. } | What::Update { order: write_order, .. }) = &writer.what
-        else {
-            continue;
-        };
-        let missing = match (order::releases(*write_order), order::acquires(*read_order)) {
-            (true, true) => continue,
-            (false, true) => format!("the store is {}, not Release", order::name(*write_order)),
-            (true, false) => format!("the read is {}, not Acquire", order::name(*read_order)),
-            (false, false) => {
-                format!(
-                    "the store is {}, not Release, and the read is {}, not Acquire",
-                    order::name(*write_order),
-                    order::name(*read_order)
-                )
-            }
-        };
-        return Some(format!(
-            "{} did see what {} stored after it ({} and {}), but that orders nothing: {missing}.",
-            name(later.thread),
-            name(earlier.thread),
-            place(writer, sources),
-            place(reader, sources),
-        ));
+fn missing_order(story: &Story, first: (usize, u32), second: (usize, u32)) -> Option<String> {
+    let Unordered { store, read, releases, acquires } = unordered(story, first, second)?;
+    let events = story.events();
+    let name = |index: usize| match events[index].what {
+        What::Load { order, .. } | What::Store { order, .. } | What::Update { order, .. } => {
+            order::name(order)
+        }
+        _ => "Relaxed",
+    };
+    let missing = match (releases, acquires) {
+        (false, false) => {
+            format!("the store is {}, not Release, and the read is {}, not Acquire", name(store), name(read))
+        }
+        (false, true) => format!("the store is {}, not Release", name(store)),
+        (true, false) => format!("the read is {}, not Acquire", name(read)),
+        (true, true) => return None,
+    };
+    let address = atomic_address(&events[store].what).unwrap_or(0);
+    Some(format!(
+        "{} did see what {} stored in {} afterwards ({}; seen in {}), but that orders nothing: {missing}.",
+        story.name(events[read].thread),
+        story.name(events[store].thread),
+        story.word(address),
+        story.at(store),
+        story.at(read),
+    ))
+}
+
+fn why_joining(blocked: &[Blocked], story: &Story) -> String {
+    let waits = |blocked: &Blocked| match blocked {
+        Blocked::Joining { thread, target } => {
+            Some(format!("{} waits for the end of {}", story.name(*thread), story.name(*target)))
+        }
+        Blocked::Waiting { .. } | Blocked::Spinning { .. } => None,
+    };
+    let sentences: Vec<String> = blocked.iter().filter_map(waits).collect();
+    let sentences: Vec<&str> = sentences.iter().map(String::as_str).collect();
+    format!("{}.", list(&sentences))
+}
+
+fn why_blocked(blocked: &Blocked, story: &Story) -> Option<String> {
+    match blocked {
+        Blocked::Joining { .. } => None,
+        Blocked::Spinning { thread, watches } => Some(why_spinning(*thread, *watches, story)),
+        Blocked::Waiting { thread, address, expected, now, private, step, calls } => {
+            let sleeper = Sleeper {
+                story,
+                thread: *thread,
+                address: *address,
+                expected: *expected,
+                now: *now,
+                private: *private,
+                step: *step,
+            };
+            Some(sleeper.why(calls))
+        }
     }
-    None
+}
+
+/// A thread that sleeps for ever.
+struct Sleeper<'a> {
+    story: &'a Story<'a>,
+    thread: usize,
+    address: usize,
+    expected: u32,
+    now: u32,
+    private: bool,
+    step: u32,
+}
+
+impl Sleeper<'_> {
+    fn why(&self, calls: &[Waker]) -> String {
+        let Sleeper { story, thread, address, expected, now, step, .. } = *self;
+        let events = story.events();
+        let asleep = events.iter().rposition(|event| {
+            event.thread == thread && matches!(event.what, What::Wait { address: at, .. } if at == address)
+        });
+        let at = asleep.map_or_else(|| format!("step {step}"), |index| story.at(index));
+        let (word, name) = (story.word(address), story.name(thread));
+        let value = story.value(u128::from(expected));
+        let others: Vec<&Waker> = calls.iter().filter(|call| call.thread != thread).collect();
+        let missed = others.iter().any(|call| call.woken == 0 || call.private != self.private);
+        if expected == now && !missed {
+            if let Some(held) = holder(story, address) {
+                return why_held(story, thread, &format!("{name} sleeps on {word} ({at})"), held);
+            }
+            let who = if others.is_empty() { "nobody calls" } else { "nobody calls any more" };
+            return format!(
+                "{name} sleeps on {word} ({at}) because it is {value}, and {who} FUTEX_WAKE on it."
+            );
+        }
+        let text = format!("{name} sleeps on {word} ({at}), which was {value}");
+        match (torn(story, Some(address)), others.last()) {
+            // What was lost is the store, rather than the call before it.
+            (Some(torn), Some(call)) if call.step < step && call.private == self.private => {
+                format!("{text}, and nobody calls FUTEX_WAKE again.\n{}", why_torn(story, torn))
+            }
+            (Some(torn), last) => format!("{text}{}\n{}", self.missed(last.copied()), why_torn(story, torn)),
+            (None, last) => format!("{text}{}", self.missed(last.copied())),
+        }
+    }
+
+    /// What became of the call that should have woken it.
+    fn missed(&self, last: Option<&Waker>) -> String {
+        let Sleeper { story, address, expected, now, step, .. } = *self;
+        let events = story.events();
+        let change = events.iter().rposition(|event| event.step > step && stores(event, address).is_some());
+        match (change.filter(|_| expected != now), last) {
+            (_, Some(call)) if call.private != self.private => format!(
+                ". {}'s FUTEX_WAKE ({}) does not reach it: one of the two calls has FUTEX_PRIVATE_FLAG, the other has not.",
+                story.name(call.thread),
+                self.call_at(call)
+            ),
+            (change, Some(call)) if call.step < step && (change.is_none() || call.woken == 0) => format!(
+                ". {}'s FUTEX_WAKE ({}) found nobody, because {} had not slept yet{}",
+                story.name(call.thread),
+                self.call_at(call),
+                story.name(self.thread),
+                self.late_look(call.step)
+            ),
+            (_, Some(call)) if call.step > step && call.woken > 0 => format!(
+                ". {}'s FUTEX_WAKE ({}) woke {}{}",
+                story.name(call.thread),
+                self.call_at(call),
+                self.woken(call),
+                match change.filter(|&change| events[change].step > call.step) {
+                    Some(change) => self.changes(change),
+                    None => ", and nobody calls again.".to_owned(),
+                }
+            ),
+            (Some(change), _) => self.changes(change),
+            (None, _) => ", and nobody calls FUTEX_WAKE on it.".to_owned(),
+        }
+    }
+
+    /// The last change of what it sleeps on, after which nobody called: the end of the sentence.
+    fn changes(&self, change: usize) -> String {
+        let Sleeper { story, now, .. } = *self;
+        let event = &story.events()[change];
+        let because = match event.what {
+            What::Update { read, .. } => format!(" from {}", story.value(read)),
+            _ => String::new(),
+        };
+        format!(
+            ". Then {} changes it{because} to {} ({}) and calls nobody.",
+            story.name(event.thread),
+            story.value(u128::from(now)),
+            story.at(change)
+        )
+    }
+
+    /// Whom a call woke instead.
+    fn woken(&self, call: &Waker) -> String {
+        let woken = self.story.events().iter().find_map(|event| match &event.what {
+            What::Wake { woken, .. } if event.thread == call.thread && event.step == call.step => Some(woken),
+            _ => None,
+        });
+        let names: Vec<&str> = woken.into_iter().flatten().map(|&thread| self.story.name(thread)).collect();
+        if names.is_empty() { "another waiter".to_owned() } else { list(&names) }
+    }
+
+    /// How a sleeper that came too late did not notice that it was too late: the end of the sentence.
+    fn late_look(&self, call: u32) -> String {
+        let Sleeper { story, thread, address, step, .. } = *self;
+        let events = story.events();
+        let look = events.iter().rposition(|event| {
+            event.thread == thread
+                && event.step < step
+                && event.step > call
+                && matches!(event.what, What::Load { address: at, .. } if at == address)
+        });
+        let changed = events
+            .iter()
+            .any(|event| event.step <= call && event.thread != thread && stores(event, address).is_some());
+        match look {
+            Some(look) if changed => format!(
+                ". It read {} only after that call ({}), so its FUTEX_WAIT could not notice.",
+                story.word(address),
+                story.at(look)
+            ),
+            _ => ".".to_owned(),
+        }
+    }
+
+    fn call_at(&self, call: &Waker) -> String {
+        let index = self.story.events().iter().position(|event| {
+            event.thread == call.thread && event.step == call.step && matches!(event.what, What::Wake { .. })
+        });
+        index.map_or_else(|| format!("step {}", call.step), |index| self.story.at(index))
+    }
+}
+
+fn why_spinning(thread: usize, watches: Option<(usize, u128)>, story: &Story) -> String {
+    let events = story.events();
+    let name = story.name(thread);
+    let last = (0..events.len())
+        .rev()
+        .find(|&index| events[index].thread == thread && story.places[index].is_some());
+    let at = last.map_or_else(String::new, |index| format!(" in {}", story.line(index)));
+    let Some((address, now)) = watches else {
+        return format!("{name} goes round a loop{at} that looks at nothing another thread could change.");
+    };
+    let text =
+        format!("{name} goes round its loop{at} while {} is {}", story.word(address), story.value(now));
+    match holder(story, address) {
+        Some(held) => why_held(story, thread, &text, held),
+        None => format!("{text}, and no thread is left that will change it."),
+    }
+}
+
+fn why_held(story: &Story, thread: usize, text: &str, held: usize) -> String {
+    let event = &story.events()[held];
+    if event.thread == thread {
+        return format!("{text}, which it has taken itself ({}) and not given back.", story.at(held));
+    }
+    let ended = story.events().iter().any(|other| other.thread == event.thread && other.what == What::Finish);
+    let then = if ended { "has not given back before its end" } else { "still holds" };
+    format!("{text}, which {} has taken ({}) and {then}.", story.name(event.thread), story.at(held))
 }

@@ -1,267 +1,281 @@
-//! The timeline: one column per thread, one row per step that matters.
+//! The rows of the timeline: what each event that matters looks like, repetitions and all the rest folded.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::source::Sources;
-use crate::finding::{Blocked, Cause, Finding, Site};
-use crate::operations::order;
+use super::pattern::stale;
+use super::relevance::{self, Need};
+use super::source::Place;
+use super::story::{Story, stores};
+use crate::finding::{Blocked, Cause};
 use crate::thread::Woken;
 use crate::trace::{Event, What};
 
-/// A row: the step, the thread, and what is shown.
-struct Row {
-    step: u32,
-    thread: usize,
-    place: String,
-    text: String,
-    effect: String,
-    times: usize,
+/// The most steps that are shown.
+const MOST: usize = 12;
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The visible step; 0: the same as above.
+    pub step: u32,
+    /// Whose column.
+    pub thread: usize,
+    /// What is there.
+    pub what: Shown,
 }
 
-/// The most rows that are shown; of longer ones, the last.
-const MOST_ROWS: usize = 24;
+/// What a row shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// A step.
+    Step {
+        /// The source line.
+        place: Option<Place>,
+        /// `0 → 1`
+        effect: String,
+        /// What is to be said besides.
+        remark: String,
+        /// It is what goes wrong.
+        wrong: bool,
+        /// So many times in a row.
+        times: usize,
+    },
+    /// So many steps are left out here.
+    Folded(usize),
+}
 
-/// Renders the events of `finding` that matter.
-pub fn render(finding: &Finding, sources: &mut Sources, width: usize) -> String {
-    let shared = shared(&finding.trace.events);
-    let race = race(&finding.cause);
-    let mut rows: Vec<Row> = Vec::new();
-    let events = &finding.trace.events;
-    for event in events {
-        let racing =
-            race.as_ref().is_some_and(|(earlier, later)| racing(event, earlier) || racing(event, later));
-        if !racing && !matters(event, &shared) {
-            continue;
-        }
-        let line = sources.find(&event.callers);
-        let (place, text) = match &line {
-            Some(line) => (line.short(), line.text.clone()),
-            None => (String::new(), String::new()),
-        };
-        let effect = effect(event, &finding.trace.threads, racing);
-        let row = Row { step: event.step, thread: event.thread, place, text, effect, times: 1 };
-        match rows.last_mut() {
-            Some(last)
-                if last.thread == row.thread && last.place == row.place && last.effect == row.effect =>
-            {
-                last.times += 1;
+/// The rows of a failing execution.
+pub fn rows(story: &Story) -> Vec<Row> {
+    let needs = relevance::needs(story);
+    let events = story.events();
+    let mut candidates: Vec<(usize, Row)> = Vec::new();
+    for (index, event) in events.iter().enumerate().filter(|(index, _)| needs[*index] > Need::None) {
+        let row = row(story, index, event);
+        match candidates.last_mut() {
+            // Of what a call does step by step, the last counts.
+            Some((at, last)) if story.called[*at] && story.called[index] && same_line(last, &row) => {
+                (*at, *last) = (index, row);
             }
-            _ => rows.push(row),
+            Some((_, last)) if repeats(&last.what, &row.what) && last.thread == row.thread => {
+                if let Shown::Step { times, .. } = &mut last.what {
+                    *times += 1;
+                }
+            }
+            _ => candidates.push((index, row)),
         }
     }
-    for thread in stuck(&finding.cause) {
-        rows.push(Row {
-            step: 0,
-            thread,
-            place: String::new(),
-            text: String::new(),
-            effect: "✗ never goes on".to_owned(),
-            times: 1,
-        });
-    }
-    draw(rows, &finding.trace.threads, width)
-}
-
-fn draw(mut rows: Vec<Row>, names: &[String], width: usize) -> String {
-    let left_out = rows.len().saturating_sub(MOST_ROWS);
-    rows.drain(..left_out);
-    let files: BTreeSet<&str> =
-        rows.iter().filter_map(|row| row.place.split(':').next()).filter(|file| !file.is_empty()).collect();
-    let one_file = files.len() == 1;
-    let threads: BTreeSet<usize> = rows.iter().map(|row| row.thread).collect();
-    if threads.is_empty() {
-        return String::new();
-    }
-    let column = ((width - 5) / threads.len()).clamp(24, 70);
-    let positions: BTreeMap<usize, usize> =
-        threads.iter().enumerate().map(|(index, &thread)| (thread, 5 + index * column)).collect();
-    let mut text = String::new();
-    let mut header = "step ".to_owned();
-    for &thread in &threads {
-        header = pad(header, positions[&thread]);
-        header.push_str(&cut(names.get(thread).map_or("", String::as_str), column - 2));
-    }
-    text.push_str(header.trim_end());
-    if one_file && let Some(file) = files.iter().next() {
-        text.push_str(&format!("   (lines of {file})"));
-    }
-    text.push('\n');
-    if left_out > 0 {
-        text.push_str(&format!("     … {left_out} earlier steps\n"));
-    }
+    fold_rounds(&mut candidates);
+    // Of a loop without an end, a few rounds are enough.
+    let most = if matches!(story.finding.cause, Cause::Endless { .. }) { MOST / 2 } else { MOST };
+    let chosen = choose(&candidates, &needs, most);
+    let mut rows: Vec<Row> = Vec::new();
     let mut last_step = 0;
-    for row in &rows {
-        let step = if row.step == 0 || row.step == last_step { String::new() } else { row.step.to_string() };
-        last_step = row.step;
-        let mut line = pad(format!("{step:>4} "), positions[&row.thread]);
-        line.push_str(&cell(row, one_file, column - 2));
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-fn cell(row: &Row, one_file: bool, width: usize) -> String {
-    let place = if one_file { row.place.rsplit(':').next().unwrap_or_default() } else { &row.place };
-    let times = if row.times > 1 { format!(" (×{})", row.times) } else { String::new() };
-    let effect = format!("{}{times}", row.effect);
-    let used = place.chars().count() + effect.chars().count() + 4;
-    let room = width.saturating_sub(used);
-    let source = if room >= 8 { cut(&row.text, room) } else { String::new() };
-    let source = pad(source, room.min(row.text.chars().count()));
-    let parts: Vec<&str> = [place, &source, &effect].into_iter().filter(|part| !part.is_empty()).collect();
-    cut(&parts.join("  "), width)
-}
-
-fn pad(mut text: String, to: usize) -> String {
-    let length = text.chars().count();
-    text.extend(std::iter::repeat_n(' ', to.saturating_sub(length)));
-    text
-}
-
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
-}
-
-/// Addresses that at least two threads touch, one of them atomically.
-fn shared(events: &[Event]) -> BTreeSet<usize> {
-    let mut threads: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for event in events {
-        if let Some(address) = atomic_address(&event.what) {
-            threads.entry(address).or_default().insert(event.thread);
+    for ((_, mut row), chosen) in candidates.into_iter().zip(chosen) {
+        match rows.last_mut().map(|last| &mut last.what) {
+            _ if chosen => {
+                if row.step == last_step {
+                    row.step = 0;
+                } else {
+                    last_step = row.step;
+                }
+                rows.push(row);
+            }
+            Some(Shown::Folded(count)) => *count += 1,
+            _ => rows.push(Row { what: Shown::Folded(1), ..row }),
         }
     }
-    threads.into_iter().filter(|(_, threads)| threads.len() > 1).map(|(address, _)| address).collect()
+    if rows.last().is_some_and(|last| matches!(last.what, Shown::Folded(_))) {
+        rows.pop();
+    }
+    rows.extend(endings(story));
+    rows
 }
 
-fn atomic_address(what: &What) -> Option<usize> {
-    match what {
-        What::Load { address, .. }
-        | What::Store { address, .. }
-        | What::Update { address, .. }
-        | What::Wait { address, .. }
-        | What::Wake { address, .. } => Some(*address),
-        What::Fence { .. }
+/// The rows that are shown: the most needed, and of equally needed ones the last.
+fn choose(candidates: &[(usize, Row)], needs: &[Need], most: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|&at| (std::cmp::Reverse(needs[candidates[at].0]), std::cmp::Reverse(at)));
+    let mut chosen = vec![false; candidates.len()];
+    for &at in order.iter().take(most) {
+        chosen[at] = true;
+    }
+    chosen
+}
+
+fn same_line(last: &Row, next: &Row) -> bool {
+    match (&last.what, &next.what) {
+        (Shown::Step { place, .. }, Shown::Step { place: next_place, .. }) => {
+            last.thread == next.thread && place == next_place
+        }
+        _ => false,
+    }
+}
+
+fn repeats(last: &Shown, next: &Shown) -> bool {
+    match (last, next) {
+        (
+            Shown::Step { place, effect, remark, .. },
+            Shown::Step { place: next_place, effect: next_effect, remark: next_remark, .. },
+        ) => place == next_place && effect == next_effect && remark == next_remark,
+        _ => false,
+    }
+}
+
+/// Rounds of a loop of two to four rows that repeat are shown once.
+fn fold_rounds(rows: &mut Vec<(usize, Row)>) {
+    for length in 2..=4 {
+        let mut at = 0;
+        while at + 2 * length <= rows.len() {
+            let same = (0..length).all(|offset| {
+                let (first, second) = (&rows[at + offset].1, &rows[at + length + offset].1);
+                first.thread == second.thread
+                    && first.thread == rows[at].1.thread
+                    && repeats(&first.what, &second.what)
+            });
+            if same {
+                for offset in 0..length {
+                    let again = match &rows[at + length + offset].1.what {
+                        Shown::Step { times, .. } => *times,
+                        Shown::Folded(_) => 0,
+                    };
+                    if let Shown::Step { times, .. } = &mut rows[at + offset].1.what {
+                        *times += again;
+                    }
+                }
+                rows.drain(at + length..at + 2 * length);
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
+
+/// What becomes of the threads that cannot go on.
+fn endings(story: &Story) -> Vec<Row> {
+    let (Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked }) =
+        &story.finding.cause
+    else {
+        return Vec::new();
+    };
+    let ending = |blocked: &Blocked| {
+        let (thread, effect) = match blocked {
+            Blocked::Waiting { thread, .. } => (*thread, "sleeps for ever"),
+            Blocked::Spinning { thread, .. } => (*thread, "spins for ever"),
+            Blocked::Joining { .. } => return None,
+        };
+        let effect = effect.to_owned();
+        let what = Shown::Step { place: None, effect, remark: String::new(), wrong: true, times: 1 };
+        Some(Row { step: 0, thread, what })
+    };
+    blocked.iter().filter_map(ending).collect()
+}
+
+fn row(story: &Story, index: usize, event: &Event) -> Row {
+    let racing = relevance::sites(&story.finding.cause)
+        .is_some_and(|sites| sites.iter().any(|site| relevance::is_site(event, site)));
+    let (remark, odd) = remark(story, index, event);
+    let what = Shown::Step {
+        place: story.places[index].clone(),
+        effect: effect(story, event),
+        remark,
+        wrong: racing || odd,
+        times: 1,
+    };
+    Row { step: event.step, thread: event.thread, what }
+}
+
+/// What an event did, in a few characters.
+pub fn effect(story: &Story, event: &Event) -> String {
+    let value = |number: u128| story.value(number);
+    let word = |number: u32| story.value(u128::from(number));
+    match &event.what {
+        What::Load { value: read, .. } => format!("reads {}", value(*read)),
+        What::Store { value: written, .. } => format!("stores {}", value(*written)),
+        What::Update { read, written: Some(written), .. } => {
+            format!("{} → {}", value(*read), value(*written))
+        }
+        What::Update { read, written: None, .. } => format!("is {}: fails", value(*read)),
+        What::Fence { .. } => "fence".to_owned(),
+        What::Read { .. } => "reads".to_owned(),
+        What::Write { .. } => "writes".to_owned(),
+        What::Free { .. } => "frees".to_owned(),
+        What::Wait { expected, found, .. } if expected == found => format!("is {}: sleeps", word(*found)),
+        What::Wait { expected, found, .. } => {
+            format!("is {}, not {}: returns", word(*found), word(*expected))
+        }
+        What::Woke { how: Woken::Asked } => "wakes up".to_owned(),
+        What::Woke { how: Woken::TimedOut } => "times out".to_owned(),
+        What::Woke { how: Woken::Spurious } => "wakes up".to_owned(),
+        What::Woke { how: Woken::Interrupted } => "EINTR".to_owned(),
+        What::Wake { woken, .. } if woken.is_empty() => "wakes nobody".to_owned(),
+        What::Wake { woken, .. } => {
+            let names: Vec<&str> = woken.iter().map(|&thread| story.name(thread)).collect();
+            format!("wakes {}", names.join(", "))
+        }
+        What::Spawn { thread } => format!("starts {}", story.name(*thread)),
+        What::Join { thread } => format!("has waited for {}", story.name(*thread)),
+        What::Finish => "ends".to_owned(),
+        What::Yield => "lets others run".to_owned(),
+        What::Sleep { nanoseconds } => format!("sleeps {} µs", nanoseconds / 1_000),
+        What::Panic { .. } => "panics".to_owned(),
+        What::Note { text } => text.clone(),
+    }
+}
+
+/// What is odd about an event, and whether it is what goes wrong.
+pub fn remark(story: &Story, index: usize, event: &Event) -> (String, bool) {
+    match &event.what {
+        What::Load { address, behind, .. } | What::Update { address, behind, .. } if *behind > 0 => {
+            let events = story.events();
+            let missed = (0..index).rev().find(|&at| stores(&events[at], *address).is_some());
+            let remark = match missed {
+                Some(missed) => {
+                    let newest = stores(&events[missed], *address).map(|value| story.value(value));
+                    let newest = newest.unwrap_or_default();
+                    let (step, writer) = (events[missed].step, story.name(events[missed].thread));
+                    format!("an old value: {writer} stored {newest} at step {step}")
+                }
+                None => "an old value".to_owned(),
+            };
+            (remark, stale(story, None).is_some_and(|stale| stale.read == index))
+        }
+        What::Store { before, .. } if *before > 0 => ("takes effect before older stores".to_owned(), false),
+        What::Woke { how: Woken::Spurious } => ("for no reason, as the kernel may".to_owned(), false),
+        What::Woke { how: Woken::Interrupted } => ("a signal may end a wait".to_owned(), false),
+        What::Wake { address, woken, .. } if woken.is_empty() => {
+            (String::new(), went_nowhere(story, *address, event))
+        }
+        What::Panic { .. } => (String::new(), true),
+        What::Load { .. }
+        | What::Store { .. }
+        | What::Update { .. }
+        | What::Fence { .. }
         | What::Read { .. }
         | What::Write { .. }
+        | What::Free { .. }
+        | What::Wait { .. }
         | What::Woke { .. }
+        | What::Wake { .. }
         | What::Spawn { .. }
         | What::Join { .. }
         | What::Finish
         | What::Yield
         | What::Sleep { .. }
-        | What::Panic { .. }
-        | What::Note { .. } => None,
+        | What::Note { .. } => (String::new(), false),
     }
 }
 
-fn matters(event: &Event, shared: &BTreeSet<usize>) -> bool {
-    match &event.what {
-        What::Wait { .. } | What::Wake { .. } | What::Woke { .. } => true,
-        What::Panic { .. } | What::Note { .. } | What::Fence { .. } | What::Sleep { .. } => true,
-        What::Read { .. } | What::Write { .. } | What::Spawn { .. } | What::Join { .. } => false,
-        What::Finish | What::Yield => false,
-        What::Load { .. } | What::Store { .. } | What::Update { .. } => {
-            atomic_address(&event.what).is_some_and(|address| shared.contains(&address))
-        }
-    }
-}
-
-fn race(cause: &Cause) -> Option<(Site, Site)> {
-    match cause {
-        Cause::Race { earlier, later, .. } => Some((earlier.clone(), later.clone())),
-        Cause::UseAfterFree { freed, used, .. } => Some((freed.clone(), used.clone())),
-        Cause::Panic { .. }
-        | Cause::Deadlock { .. }
-        | Cause::LostWakeUp { .. }
-        | Cause::Livelock { .. }
-        | Cause::Endless { .. }
-        | Cause::Refused { .. }
-        | Cause::Crash { .. }
-        | Cause::StackOverflow { .. }
-        | Cause::Diverged => None,
-    }
-}
-
-fn racing(event: &Event, site: &Site) -> bool {
-    event.thread == site.thread && event.step == site.step && event.callers.first() == Some(&site.pc)
-}
-
-fn stuck(cause: &Cause) -> Vec<usize> {
-    let (Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked }) = cause
+/// The last call on a word that somebody sleeps on for ever, and it woke nobody.
+fn went_nowhere(story: &Story, address: usize, event: &Event) -> bool {
+    let (Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked }) =
+        &story.finding.cause
     else {
-        return Vec::new();
+        return false;
     };
-    blocked
-        .iter()
-        .filter_map(|blocked| match blocked {
-            Blocked::Waiting { thread, .. } | Blocked::Spinning { thread, .. } => Some(*thread),
-            Blocked::Joining { .. } => None,
-        })
-        .collect()
-}
-
-/// A value as a reader likes it.
-pub fn value(value: u128) -> String {
-    if value < 100_000 { value.to_string() } else { format!("{value:#x}") }
-}
-
-fn stale(behind: u8, from: u32) -> String {
-    match (behind, from) {
-        (0, _) => String::new(),
-        (1, 0) => " ◂ an old value: the initial one".to_owned(),
-        (_, 0) => format!(" ◂ {behind} stores old: the initial value"),
-        (1, step) => format!(" ◂ an old value, of step {step}"),
-        (_, step) => format!(" ◂ {behind} stores old, of step {step}"),
-    }
-}
-
-fn effect(event: &Event, names: &[String], racing: bool) -> String {
-    let mark = if racing { " ✗ race" } else { "" };
-    match &event.what {
-        What::Load { value: read, behind, from, .. } => {
-            format!("= {}{}", value(*read), stale(*behind, *from))
+    blocked.iter().any(|blocked| match blocked {
+        Blocked::Waiting { address: word, calls, thread, .. } => {
+            *word == address
+                && *thread != event.thread
+                && calls.last().is_some_and(|call| call.step == event.step && call.woken == 0)
         }
-        What::Store { value: written, before, .. } => {
-            let late = if *before > 0 { " ◂ takes effect before older stores" } else { "" };
-            format!("← {}{late}", value(*written))
-        }
-        What::Update { read, written: Some(written), behind, from, .. } => {
-            format!("{} → {}{}", value(*read), value(*written), stale(*behind, *from))
-        }
-        What::Update { read, written: None, behind, from, .. } => {
-            format!("= {}, no exchange{}", value(*read), stale(*behind, *from))
-        }
-        What::Fence { order } => format!("fence({})", order::name(*order)),
-        What::Read { .. } => format!("reads{mark}"),
-        What::Write { .. } => format!("writes{mark}"),
-        What::Wait { expected, found, .. } if expected == found => {
-            format!("FUTEX_WAIT: still {}, sleeps", value(u128::from(*expected)))
-        }
-        What::Wait { expected, found, .. } => {
-            format!("FUTEX_WAIT: {}, not {}: EAGAIN", value(u128::from(*found)), value(u128::from(*expected)))
-        }
-        What::Woke { how: Woken::Asked } => "wakes".to_owned(),
-        What::Woke { how: Woken::TimedOut } => "wakes: ETIMEDOUT".to_owned(),
-        What::Woke { how: Woken::Spurious } => "wakes for no reason".to_owned(),
-        What::Woke { how: Woken::Interrupted } => "wakes: EINTR".to_owned(),
-        What::Wake { woken, .. } if woken.is_empty() => "FUTEX_WAKE: wakes nobody".to_owned(),
-        What::Wake { woken, .. } => {
-            let names: Vec<&str> =
-                woken.iter().filter_map(|&thread| names.get(thread)).map(String::as_str).collect();
-            format!("FUTEX_WAKE: wakes {}", names.join(", "))
-        }
-        What::Spawn { thread } => format!("starts {}", names.get(*thread).map_or("", String::as_str)),
-        What::Join { thread } => format!("has waited for {}", names.get(*thread).map_or("", String::as_str)),
-        What::Finish => "ends".to_owned(),
-        What::Yield => "lets others run".to_owned(),
-        What::Sleep { nanoseconds } => format!("sleeps {} µs", nanoseconds / 1_000),
-        What::Panic { message } => format!("✗ panics: {}", message.lines().next().unwrap_or_default()),
-        What::Note { text } => format!("· {text}"),
-    }
+        Blocked::Joining { .. } | Blocked::Spinning { .. } => false,
+    })
 }

@@ -7,11 +7,16 @@ use std::sync::OnceLock;
 
 /// Runs scenario `name` of program `subject` and returns what it printed.
 pub fn run(subject: &str, name: &str) -> String {
+    run_with(subject, &[name])
+}
+
+/// Runs program `subject` with some arguments and returns what it printed.
+pub fn run_with(subject: &str, arguments: &[&str]) -> String {
     let program = built().join(subject);
-    let output = Command::new(&program).arg(name).output().expect("the explored program runs");
+    let output = Command::new(&program).args(arguments).output().expect("the explored program runs");
     let text = String::from_utf8(output.stdout).expect("it prints text");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{subject} {name}: {:?}\n{text}{errors}", output.status);
+    assert!(output.status.success(), "{subject} {arguments:?}: {:?}\n{text}{errors}", output.status);
     text
 }
 
