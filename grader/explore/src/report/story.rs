@@ -108,7 +108,9 @@ fn frames(event: &Event, finding: &Finding, sources: &mut Sources) -> Vec<Place>
 
 /// A function of one line that several lines of its own file call: the calling line says more.
 fn wrappers(frames: &[Vec<Place>]) -> BTreeSet<(String, String)> {
-    let mut lines: BTreeMap<(&str, &str), (BTreeSet<u32>, BTreeSet<u32>)> = BTreeMap::new();
+    /// Of a function: its own lines, and those that call it.
+    type Lines = (BTreeSet<u32>, BTreeSet<u32>);
+    let mut lines: BTreeMap<(&str, &str), Lines> = BTreeMap::new();
     for frames in frames {
         if let [inner, outer, ..] = frames.as_slice()
             && inner.file == outer.file

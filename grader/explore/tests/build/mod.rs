@@ -1,5 +1,7 @@
 //! Builds the explored programs of `tests/subjects` in a scratch workspace, as the grader does for a submission, and runs one.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

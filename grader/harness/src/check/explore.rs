@@ -36,8 +36,8 @@ mod explored {
     use super::{Check, Exploration, Model, Outcome, Stop};
     use crate::event::{Finding, Place};
 
-    /// Columns of a timeline.
-    const WIDTH: usize = 100;
+    /// Columns of a timeline: the report indents it by six.
+    const WIDTH: usize = 94;
 
     /// What a `todo!()` says first.
     const TODO: &str = "not yet implemented";
@@ -129,7 +129,7 @@ mod explored {
             | Cause::Livelock { .. }
             | Cause::Endless { .. }
             | Cause::Crash { .. }
-            | Cause::StackOverflow { .. } => (FOUND, None),
+            | Cause::StackOverflow { .. } => (FOUND, told.place.map(|place| (place.file, place.line, 1))),
         };
         let timeline = told.timeline.lines().map(str::to_owned).collect();
         let replay = (finding.schedule.to_string(), finding.preemptions, coverage);
