@@ -68,8 +68,11 @@ pub fn build_twins(scratch: &Scratch, units: &[Unit<'_>], wrapper: &Path) -> Res
     let twin = |unit: &Unit<'_>| {
         let checks = root.join("checks").join(&unit.id).join("Cargo.toml");
         let errors = said.errors.values().flatten().map(|error| error.message.as_str());
-        let why = errors.chain(said.stderr.lines().filter(|line| line.starts_with("error"))).next();
-        let why = why.unwrap_or("the compiler made no binary").to_owned();
+        let lines = said.stderr.lines().filter_map(|line| line.strip_prefix("error: "));
+        // What cargo says about it says less.
+        let lines =
+            lines.filter(|line| !line.contains("exit successfully") && !line.starts_with("could not"));
+        let why = errors.chain(lines).next().unwrap_or("the compiler made no binary").to_owned();
         said.binaries.get(&checks).cloned().ok_or(format!("the explored build failed: {why}"))
     };
     Ok(units.iter().map(|unit| (unit.id.clone(), twin(unit))).collect())

@@ -313,7 +313,8 @@ impl<'a> Exploration<'a> {
     /// Replays the failing execution twice, the second time for the record. A replay that goes another way is no failure of
     /// the explored code that anybody could rely on, and is said.
     fn confirm(&mut self, cause: Cause, schedule: Schedule) -> Finding {
-        if cause == Cause::Diverged {
+        // What a refused call had begun, `exit` for one, may not be undone, so it is not made again.
+        if matches!(cause, Cause::Diverged | Cause::Refused { .. }) {
             return self.finding(cause, schedule);
         }
         let first = self.execute_schedule(&schedule);

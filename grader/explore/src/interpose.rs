@@ -136,9 +136,12 @@ unsafe extern "C" fn syscall(
             engine::leave(engine);
             as_libc(result)
         }
-        libc::SYS_getpid | libc::SYS_getrandom | libc::SYS_write => {
-            as_libc(native(number, [a, b, c, d, e, f]))
-        }
+        libc::SYS_getpid
+        | libc::SYS_getrandom
+        | libc::SYS_write
+        | libc::SYS_writev
+        | libc::SYS_mmap
+        | libc::SYS_munmap => as_libc(native(number, [a, b, c, d, e, f])),
         _ => {
             engine::enter();
             let call = format!("the system call number {number}");

@@ -23,6 +23,19 @@ impl Default for Exploration {
 #[cfg(feature = "explore")]
 pub use explore::{JoinHandle, Model, exploring, note};
 
+/// Ends the execution when explored code makes a call that the explorer has no model of.
+#[cfg(feature = "explore")]
+pub(crate) fn refuse(call: &'static str) {
+    // These do not wait, and what they change is not looked at.
+    if exploring() && !matches!(call, "write" | "writev" | "mmap" | "mmap64" | "munmap") {
+        explore::refuse(&format!("the system call `{call}`"));
+    }
+}
+
+/// Nothing is explored.
+#[cfg(not(feature = "explore"))]
+pub(crate) fn refuse(_call: &'static str) {}
+
 #[cfg(not(feature = "explore"))]
 pub use plain::{JoinHandle, Model, exploring, note};
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -63,14 +64,26 @@ impl Course {
         self
     }
 
+    /// Hands the answer to a lab in as the submission.
+    pub fn with_the_answer(self, lab: &str) -> Course {
+        let answer = fs::read_to_string(self.root.join(format!("solutions/{lab}/src/lib.rs"))).unwrap();
+        self.write(&format!("labs/{lab}/src/lib.rs"), &answer);
+        self
+    }
+
     /// Runs the grader in the course, its output a plain file's, its seed fixed.
     pub fn run(&self, arguments: &[&str]) -> Assert {
+        self.command().args(arguments).args(["--seed", "1"]).assert()
+    }
+
+    /// The grader, to be run in the course.
+    pub fn command(&self) -> Command {
         let mut command = assert_cmd::cargo::cargo_bin_cmd!("grader");
         // The target directory of all tests of the grader: the harness is built once.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("course");
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", target);
         command.env_remove("GITHUB_STEP_SUMMARY");
-        command.args(arguments).args(["--seed", "1"]).assert()
+        command
     }
 
     fn write(&self, path: &str, text: &str) {

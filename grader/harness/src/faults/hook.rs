@@ -48,6 +48,7 @@ impl Pending {
 
     /// Makes the call, given the number of bytes it may transfer, as the plan decides. A failure sets errno and is -1.
     fn make(self, call: impl FnOnce(usize) -> isize) -> isize {
+        crate::exploration::refuse(self.name);
         let Some((action, entry)) = self.decide() else { return call(self.asked) };
         finish(
             &entry,
