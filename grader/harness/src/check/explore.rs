@@ -42,8 +42,10 @@ mod explored {
     /// What a `todo!()` says first.
     const TODO: &str = "not yet implemented";
 
-    /// What the worker tells: the coverage, or a kind, headline, cause, timeline, (schedule, preemptions, coverage), place.
-    type Answer = Result<String, (u8, String, String, Vec<String>, (String, u32, String), Option<Spot>)>;
+    /// What the worker tells: the coverage, and what is wrong.
+    type Answer = (String, Option<Problem>);
+    /// Kind, headline, cause, timeline, (schedule, preemptions), place.
+    type Problem = (u8, String, String, Vec<String>, (String, u32), Option<Spot>);
     type Spot = (String, u32, u32);
 
     const FOUND: u8 = 0;
@@ -68,15 +70,13 @@ mod explored {
                     self.ask(what, || replayed(explorer.replay(&schedule, body)))?
                 }
             };
-            let (kind, headline, cause, timeline, (schedule, preemptions, coverage), spot) = match answer {
-                Ok(misfit) if self.replay.is_some() => {
-                    return Err(Stop::Replayed { fits: misfit.is_empty() });
+            let (coverage, problem) = answer;
+            let Some((kind, headline, cause, timeline, (schedule, preemptions), spot)) = problem else {
+                if self.replay.is_some() {
+                    return Err(Stop::Replayed { fits: coverage.is_empty() });
                 }
-                Ok(coverage) => {
-                    self.note(coverage);
-                    return Ok(());
-                }
-                Err(problem) => problem,
+                self.note(coverage);
+                return Ok(());
             };
             let place = spot.map(|(file, line, column)| Place { file, line, column });
             Err(match kind {
@@ -97,26 +97,26 @@ mod explored {
 
     fn told(report: Report) -> Answer {
         match report.finding {
-            None => Ok(report.coverage.to_string()),
-            Some(finding) => problem(finding, format!("execution {}", report.executions)),
+            None => (report.coverage.to_string(), None),
+            Some(finding) => (format!("execution {}", report.executions), Some(problem(finding))),
         }
     }
 
     /// Text where a coverage would be: the schedule does not fit the program.
     fn replayed(finding: Option<explore::Finding>) -> Answer {
         match finding {
-            None => Ok(String::new()),
-            Some(finding) if finding.cause == Cause::Diverged => Ok(finding.headline()),
-            Some(finding) => problem(finding, "replayed".to_owned()),
+            None => (String::new(), None),
+            Some(finding) if finding.cause == Cause::Diverged => (finding.headline(), None),
+            Some(finding) => ("replayed".to_owned(), Some(problem(finding))),
         }
     }
 
-    fn problem(finding: explore::Finding, coverage: String) -> Answer {
+    fn problem(finding: explore::Finding) -> Problem {
         if let Cause::Panic { message, place, .. } = &finding.cause
             && let Some(todo) = message.strip_prefix(TODO)
         {
             let todo = todo.trim_start_matches(": ").to_owned();
-            return Err((UNIMPLEMENTED, todo, String::new(), Vec::new(), Default::default(), spot(place)));
+            return (UNIMPLEMENTED, todo, String::new(), Vec::new(), Default::default(), spot(place));
         }
         let told = finding.told(WIDTH);
         let (kind, place) = match &finding.cause {
@@ -132,8 +132,8 @@ mod explored {
             | Cause::StackOverflow { .. } => (FOUND, told.place.map(|place| (place.file, place.line, 1))),
         };
         let timeline = told.timeline.lines().map(str::to_owned).collect();
-        let replay = (finding.schedule.to_string(), finding.preemptions, coverage);
-        Err((kind, told.headline, told.cause, timeline, replay, place))
+        let replay = (finding.schedule.to_string(), finding.preemptions);
+        (kind, told.headline, told.cause, timeline, replay, place)
     }
 
     /// `file:line:column` in parts.
