@@ -18,6 +18,8 @@ use crate::trace::{Recorder, Trace};
 pub struct Budget {
     /// At most this many deviations from the default in one execution: preemptions, old values read, and so on.
     pub bound: u8,
+    /// The bound to begin with: 0, unless the simplest failing execution is not what is wanted.
+    pub first_bound: u8,
     /// Executions within the bounds.
     pub executions: u64,
     /// Executions by partial order sampling, when the bounds could not be exhausted.
@@ -38,6 +40,7 @@ impl Default for Budget {
     fn default() -> Budget {
         Budget {
             bound: 3,
+            first_bound: 0,
             executions: 200_000,
             sampled: 2_000,
             prioritised: 500,
@@ -211,7 +214,7 @@ impl<'a> Exploration<'a> {
     }
 
     fn bounds(&mut self) -> Option<Cause> {
-        for bound in 0..=self.budget.bound {
+        for bound in self.budget.first_bound.min(self.budget.bound)..=self.budget.bound {
             self.engine.search = Search::Bounded(Bounded::new(bound, self.budget.reduce));
             let (stage, visited, at_bound) = self.bound(bound);
             match stage {

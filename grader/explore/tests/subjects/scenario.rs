@@ -1,6 +1,6 @@
 //! What the explored programs share: a table of scenarios, of which the command line picks one.
 
-use explore::{Budget, Explorer, Model, Report};
+use explore::{Budget, Cause, Explorer, Model, Report};
 
 /// A named body.
 pub type Scenario = (&'static str, fn(&Model));
@@ -36,18 +36,40 @@ pub fn budget() -> Budget {
     budget
 }
 
+/// One word for what was found.
+pub fn kind(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Panic { .. } => "panic",
+        Cause::Race { .. } => "race",
+        Cause::UseAfterFree { .. } => "use-after-free",
+        Cause::Deadlock { .. } => "deadlock",
+        Cause::LostWakeUp { .. } => "lost-wake-up",
+        Cause::Livelock { .. } => "livelock",
+        Cause::Endless { .. } => "endless",
+        Cause::Refused { .. } => "refused",
+        Cause::Crash { .. } => "crash",
+        Cause::StackOverflow { .. } => "stack-overflow",
+        Cause::Diverged => "diverged",
+    }
+}
+
 fn print(name: &str, report: &Report, elapsed: std::time::Duration) {
+    let micros = elapsed.as_micros();
     match &report.finding {
-        None => print!("{name}: no finding; {} ({} executions)", report.coverage, report.executions),
-        Some(finding) => print!(
-            "{name}: {:?} preemptions={} oddities={} executions={} schedule={}",
-            finding.cause, finding.preemptions, finding.oddities, report.executions, finding.schedule
+        None => println!(
+            "{name}: no finding; {} ({} executions) micros={micros}",
+            report.coverage, report.executions
+        ),
+        Some(finding) => println!(
+            "{name}: {} preemptions={} oddities={} executions={} schedule={} micros={micros} {:?}",
+            kind(&finding.cause),
+            finding.preemptions,
+            finding.oddities,
+            report.executions,
+            finding.schedule,
+            finding.cause
         ),
     }
-    if std::env::var_os("TIME").is_some() {
-        print!(" {:.1} ms, {:.0}/s", elapsed.as_secs_f64() * 1e3, report.executions as f64 / elapsed.as_secs_f64());
-    }
-    println!();
     if let (Some(finding), true) = (&report.finding, std::env::var_os("REPORT").is_some()) {
         println!("{}", finding.render(110));
     }

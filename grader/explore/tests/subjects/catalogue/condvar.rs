@@ -17,6 +17,9 @@ pub const ROWS: &[Scenario] = &[
     ("cv-two-preds-right", |model| two_predicates(model, "")),
     ("cv-no-relock", |model| one_waiter(model, "no-relock")),
     ("cv-no-unlock", |model| one_waiter(model, "no-unlock")),
+    ("cv-sequence-wraps-right", |model| wrapping(model, "")),
+    ("cv-sequence-wraps", |model| wrapping(model, "less")),
+    ("cv-relaxed-flag", |model| wrapping(model, "relaxed")),
     ("cv-broadcast-one", |model| two_waiters(model, "broadcast-one")),
 ];
 
@@ -149,4 +152,26 @@ fn two_predicates(model: &Model, bug: &'static str) {
         monitor.mutex.unlock();
     }
     handles.into_iter().for_each(|handle| handle.join());
+}
+
+/// A sequence number near its end: whoever asks whether it grew, instead of whether it changed, waits for ever.
+fn wrapping(model: &Model, bug: &'static str) {
+    let sequence: &'static AtomicU32 = model.share(AtomicU32::new(u32::MAX));
+    let message: &'static Plain = model.share(Plain::default());
+    let waiter = spawn(move || {
+        let order = if bug == "relaxed" { Relaxed } else { Acquire };
+        let first = u32::MAX;
+        loop {
+            let now = sequence.load(order);
+            if if bug == "less" { now > first } else { now != first } {
+                break;
+            }
+            wait(sequence, now);
+        }
+        assert_eq!(message.get(), 1, "the message was there");
+    });
+    message.set(1);
+    sequence.fetch_add(1, Release);
+    wake(sequence, ALL);
+    waiter.join();
 }

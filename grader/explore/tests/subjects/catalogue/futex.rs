@@ -10,6 +10,18 @@ pub fn wake(word: &AtomicU32, count: i32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, count) };
 }
 
+pub fn wait_bits(word: &AtomicU32, expected: u32, bits: u32) -> i64 {
+    let none = std::ptr::null::<libc::timespec>();
+    let command = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), command, expected, none, 0, bits) }
+}
+
+pub fn wake_bits(word: &AtomicU32, count: i32, bits: u32) {
+    let none = std::ptr::null::<libc::timespec>();
+    let command = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), command, count, none, 0, bits) };
+}
+
 pub const ALL: i32 = i32::MAX;
 
 #[derive(Default)]

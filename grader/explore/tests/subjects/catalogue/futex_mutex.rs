@@ -19,6 +19,8 @@ pub const ROWS: &[Scenario] = &[
     ("fm-swap-ignored", |model| sections(model, "swap-ignored", 2)),
     ("fm-relaxed-unlock", |model| sections(model, "relaxed-unlock", 2)),
     ("fm-relaxed-lock", |model| sections(model, "relaxed-lock", 2)),
+    ("fm-drepper-1", |model| drepper(model, "counts")),
+    ("fm-drepper-2-right", |model| drepper(model, "")),
     ("fm-shared-wake", |model| sections(model, "shared-wake", 2)),
 ];
 
@@ -119,4 +121,39 @@ fn sections(model: &Model, bug: &'static str, threads: usize) {
     let handles: Vec<_> = (0..threads).map(|_| spawn(body)).collect();
     handles.into_iter().for_each(|handle| handle.join());
     assert_eq!(shared.value.get(), threads as u64, "an update was lost");
+}
+
+/// Drepper's first mutex counts its waiters in the word on which they wait, so that they keep each other awake; his second
+/// one does not. A wait may fail when the lock was released meanwhile, and for nothing else.
+fn drepper(model: &Model, bug: &'static str) {
+    let word: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    let released: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    let body = move || {
+        let mut refused = 0;
+        if bug == "counts" {
+            loop {
+                let before = word.fetch_add(1, Acquire);
+                if before == 0 {
+                    break;
+                }
+                refused += u32::from(found_another_value(word, before + 1));
+            }
+        } else if word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            while word.swap(2, Acquire) != 0 {
+                refused += u32::from(found_another_value(word, 2));
+            }
+        }
+        // A read-modify-write, which sees the newest value.
+        assert!(refused <= released.fetch_add(0, Relaxed), "waiters keep each other awake");
+        released.fetch_add(1, Relaxed);
+        word.store(0, Release);
+        wake(word, 1);
+    };
+    let handles: Vec<_> = (0..3).map(|_| spawn(body)).collect();
+    handles.into_iter().for_each(|handle| handle.join());
+}
+
+/// Waits; true when the wait failed at once.
+fn found_another_value(word: &AtomicU32, expected: u32) -> bool {
+    wait(word, expected) != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }

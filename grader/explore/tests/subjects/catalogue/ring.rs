@@ -27,18 +27,19 @@ struct Ring {
     slots: [Plain; CAPACITY as usize],
     head: AtomicU32,
     tail: AtomicU32,
+    /// The producer's copy of `head`.
+    cached: AtomicU32,
 }
 
 impl Ring {
     fn push(&self, item: u64, bug: &str) {
         let tail = self.tail.load(Relaxed);
-        let cached = self.head.load(Acquire);
         let full = |head: u32| match bug {
             "full-is-empty" => false,
             "index-advance-twice" => tail.wrapping_sub(head) > CAPACITY,
             _ => tail.wrapping_sub(head) == CAPACITY,
         };
-        while full(if bug == "cached-head" { cached } else { self.head.load(Acquire) }) {}
+        while full(if bug == "cached-head" { self.cached.load(Relaxed) } else { self.head.load(Acquire) }) {}
         let next = if bug == "full-is-empty" { (tail + 1) % CAPACITY } else { tail + 1 };
         if bug == "publish-first" {
             self.tail.store(next, Release);

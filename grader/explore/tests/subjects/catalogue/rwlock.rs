@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 
 use explore::{Model, spawn};
 
-use crate::futex::{ALL, wait, wake};
+use crate::futex::{ALL, wait_bits, wake_bits};
 use crate::plain::Plain;
 use crate::scenario::Scenario;
 
@@ -23,6 +23,11 @@ pub const ROWS: &[Scenario] = &[
 
 const WRITER: u32 = 1 << 31;
 
+/// Who sleeps: bits of `FUTEX_WAIT_BITSET`.
+const READERS: u32 = 1;
+const WRITERS: u32 = 2;
+const BOTH: u32 = READERS | WRITERS;
+
 /// The number of readers, or `WRITER`; every change of the state that lets somebody in is followed by a wake-up.
 #[derive(Default)]
 struct Lock {
@@ -36,7 +41,7 @@ impl Lock {
         loop {
             let state = self.state.load(Acquire);
             if state & WRITER != 0 {
-                wait(&self.state, state);
+                wait_bits(&self.state, state, READERS);
             } else if bug == "reader-check-then-inc" || bug == "writer-store-zero" {
                 let before = self.state.fetch_add(1, Acquire);
                 if bug == "reader-check-then-inc" || before & WRITER == 0 {
@@ -51,14 +56,14 @@ impl Lock {
     fn read_unlock(&self, bug: &str) {
         let order = if bug == "relaxed-read-unlock" { Relaxed } else { Release };
         if self.state.fetch_sub(1, order) == 1 && bug != "last-reader-no-wake" {
-            wake(&self.state, ALL);
+            wake_bits(&self.state, 1, WRITERS);
         }
     }
     fn write(&self, bug: &str) {
         loop {
             let state = self.state.load(Acquire);
             if state != 0 {
-                wait(&self.state, state);
+                wait_bits(&self.state, state, WRITERS);
             } else if bug == "writer-check-then-set" {
                 self.state.store(WRITER, Relaxed);
                 return;
@@ -73,7 +78,7 @@ impl Lock {
         } else {
             self.state.fetch_and(!WRITER, Release);
         }
-        wake(&self.state, if bug == "writer-wakes-one" { 1 } else { ALL });
+        wake_bits(&self.state, if bug == "writer-wakes-one" { 1 } else { ALL }, BOTH);
     }
     fn set(&self, value: u64) {
         self.value.set(value);
@@ -144,7 +149,7 @@ fn downgrade(model: &Model, bug: &'static str) {
             lock.read("");
         } else {
             lock.state.store(1, Release);
-            wake(&lock.state, ALL);
+            wake_bits(&lock.state, ALL, READERS);
         }
         assert_eq!(lock.value.get(), value, "another writer came in between");
         lock.read_unlock("");

@@ -23,6 +23,7 @@ pub const ROWS: &[Scenario] = &[
     ("sl-ticket-le", |model| tickets(model, "le")),
     ("sl-peterson-right", |model| peterson(model, "")),
     ("sl-peterson-turn-first", |model| peterson(model, "turn-first")),
+    ("sl-peterson-one-fence", |model| peterson(model, "one-fence")),
     ("sl-peterson-no-fence", |model| peterson(model, "no-fence")),
 ];
 
@@ -143,6 +144,10 @@ fn peterson(model: &Model, bug: &'static str) {
                 shared.wants[me].store(true, SeqCst);
             } else {
                 shared.wants[me].store(true, Relaxed);
+                if bug.is_empty() {
+                    // With the later one alone, C11 lets the stores to `turn` be ordered against the fences.
+                    fence(SeqCst);
+                }
                 shared.turn.store(other as u32, Release);
             }
             if bug != "no-fence" {
