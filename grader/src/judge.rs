@@ -70,6 +70,7 @@ impl Told {
             Event::Started { .. }
             | Event::Note { .. }
             | Event::Instruction { .. }
+            | Event::Stepped(_)
             | Event::Replayed { .. }
             | Event::Finished => {
                 return None;

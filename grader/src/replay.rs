@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
-use harness::event::Finding;
+use harness::event::{Finding, Line};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::compile::{self, Build};
@@ -87,13 +87,14 @@ pub fn replay(
     let build = Build::Binary(twin.clone());
     let seed = check_seed(settings.seed, &lab.name, check);
     let task = Task { unit: &unit, build: &build, twins: &twins, check, seed };
-    let (Ran { verdict, .. }, fits) = runner.replay(&twin, &task, schedule)?;
+    let (Ran { verdict, .. }, steps, fits) = runner.replay(&twin, &task, schedule)?;
     progress.finish();
     if let Some(signal) = signals::received() {
         return Err(Error::Interrupted(signal));
     }
     match (verdict, fits) {
-        (Verdict::Found(finding), _) => show(&finding, step),
+        (Verdict::Found(finding), _) if step => show_steps(&finding, &steps),
+        (Verdict::Found(finding), _) => show(&finding),
         (Verdict::Passed, Some(fits)) => {
             let why = if fits { "it does not fail any more" } else { "there is no such execution any more" };
             let again = format!("cargo run -p grader -- {} {}", lab.name, check.name);
@@ -142,19 +143,26 @@ fn lost(verdict: &Verdict) -> Result<ExitCode> {
     Ok(ExitCode::PointsLost)
 }
 
-fn show(finding: &Finding, step: bool) -> Result<ExitCode> {
+fn show(finding: &Finding) -> Result<ExitCode> {
+    let lines = finding.timeline.iter().map(|line| format!("{}\n", terminal::timeline_line(line)));
+    let (lines, cause) = (lines.collect::<String>(), finding.cause.trim_end());
+    print(&format!("{BOLD}{}{BOLD:#}\n\n{lines}\n{cause}\n", finding.headline))?;
+    Ok(ExitCode::PointsLost)
+}
+
+/// Every step, one at a time: the next one when asked for, all the rest at the end of the input.
+fn show_steps(finding: &Finding, steps: &[Line]) -> Result<ExitCode> {
     print(&format!("{BOLD}{}{BOLD:#}\n\n", finding.headline))?;
-    let mut keys = step.then(Keys::open);
-    for (index, line) in finding.timeline.iter().enumerate() {
-        print(&format!("{}\n", terminal::timeline_line(index, line)))?;
-        // Below the names of the threads there is nothing to think about yet, and after the last step comes the cause.
-        if index == 0 || index + 1 == finding.timeline.len() {
-            continue;
-        }
-        match keys.as_mut().map(Keys::wait).transpose()? {
-            None | Some(Key::Enter) => {}
-            Some(Key::Quit) => return Ok(ExitCode::PointsLost),
-            Some(Key::End) => keys = None,
+    let mut keys = Some(Keys::open());
+    for (index, step) in steps.iter().enumerate() {
+        print(&format!("{}\n", terminal::timeline_line(step)))?;
+        // After the last step comes the cause.
+        if index + 1 < steps.len() {
+            match keys.as_mut().map(Keys::wait).transpose()? {
+                None | Some(Key::Enter) => {}
+                Some(Key::Quit) => return Ok(ExitCode::PointsLost),
+                Some(Key::End) => keys = None,
+            }
         }
     }
     print(&format!("\n{}\n", finding.cause.trim_end()))?;

@@ -137,7 +137,7 @@ impl CheckReport {
             Verdict::Found(Finding { headline, timeline, schedule, preemptions, .. }) => {
                 Some(FindingReport {
                     headline: headline.clone(),
-                    timeline: timeline.clone(),
+                    timeline: timeline.iter().map(|line| line.text.clone()).collect(),
                     schedule: schedule.clone(),
                     preemptions: *preemptions,
                 })

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use harness::event::Event;
+use harness::event::{Event, Line};
 
 use crate::compile::{Build, readable_paths};
 use crate::course::Course;
@@ -127,18 +127,36 @@ impl Runner<'_> {
         Ok(self.judged(binary, task, None)?.0)
     }
 
-    /// Runs one execution of an exploring check again. With the result: whether its schedule fits the program, if there
-    /// is such an exploration and the execution did not fail.
+    /// Runs one execution of an exploring check again. With the result: its steps, and whether its schedule fits the
+    /// program, if there is such an exploration and the execution did not fail.
     ///
     /// # Errors
     /// When the process cannot be started or watched.
-    pub fn replay(&self, twin: &Path, task: &Task<'_>, schedule: &str) -> Result<(Ran, Option<bool>)> {
+    pub fn replay(
+        &self,
+        twin: &Path,
+        task: &Task<'_>,
+        schedule: &str,
+    ) -> Result<(Ran, Vec<Line>, Option<bool>)> {
         let (ran, events) = self.judged(twin, task, Some(schedule))?;
+        let steps = events.iter().filter_map(|event| match event {
+            Event::Stepped(Line { kind, text }) => {
+                Some(Line { kind: *kind, text: self.readable(text, task) })
+            }
+            _ => None,
+        });
+        let steps = steps.collect();
         let fits = events.iter().find_map(|event| match event {
             Event::Replayed { fits } => Some(*fits),
             _ => None,
         });
-        Ok((ran, fits))
+        Ok((ran, steps, fits))
+    }
+
+    /// Text of a submission with the paths that a reader knows, made harmless.
+    fn readable(&self, text: &str, task: &Task<'_>) -> String {
+        let text = readable_paths(text, &self.scratch.root, &self.course.root, task.unit);
+        crate::output::harmless(&text)
     }
 
     fn judged(&self, binary: &Path, task: &Task<'_>, replay: Option<&str>) -> Result<(Ran, Vec<Event>)> {
@@ -152,10 +170,7 @@ impl Runner<'_> {
             replay,
             scratch: &self.scratch.root,
         })?;
-        let readable = |text: &str| {
-            let text = readable_paths(text, &self.scratch.root, &self.course.root, task.unit);
-            crate::output::harmless(&text)
-        };
+        let readable = |text: &str| self.readable(text, task);
         let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);
         let notes = execution.events.iter().filter_map(|event| match event {
             Event::Note { text } => Some(readable(text)),

@@ -149,7 +149,7 @@ impl Verdict {
                 let Finding { headline, cause, timeline, schedule, coverage, place, preemptions: _ } =
                     finding;
                 [headline, cause, schedule, coverage].into_iter().for_each(change);
-                timeline.iter_mut().for_each(change);
+                timeline.iter_mut().for_each(|line| change(&mut line.text));
                 move_to(place);
             }
             Verdict::Unimplemented { todo: text, place } | Verdict::Crashed { how: text, place } => {

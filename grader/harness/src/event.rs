@@ -32,6 +32,28 @@ pub const MAX_LINES: usize = 100;
 /// The most bytes one line of a timeline may have.
 pub const MAX_LINE: usize = 360;
 
+/// What a line of a timeline is, for whoever colours it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// The threads' names.
+    Header,
+    /// A step that is not, or not by itself, part of the failure; and what is drawn between steps.
+    Step,
+    /// A step that is part of the failure.
+    Wrong,
+    /// Says more about the step above, or that steps were left out.
+    Remark,
+}
+
+/// One line of a timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What it is.
+    pub kind: LineKind,
+    /// The text.
+    pub text: String,
+}
+
 /// A failing execution, as an exploration found it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finding {
@@ -40,7 +62,7 @@ pub struct Finding {
     /// Why, in a sentence or two.
     pub cause: String,
     /// The execution, a line for each step that matters.
-    pub timeline: Vec<String>,
+    pub timeline: Vec<Line>,
     /// What replays it: the number of the exploration, a colon, the schedule.
     pub schedule: String,
     /// How often a thread was interrupted that could have run on.
@@ -115,6 +137,8 @@ pub enum Event {
     },
     /// An exploration found an execution that violates the property.
     Found(Finding),
+    /// One step of the execution that is being replayed, also one that the timeline leaves out.
+    Stepped(Line),
     /// The execution that was to be replayed does not fail.
     Replayed {
         /// Whether there still is such an execution; if not, the program has changed.
@@ -189,6 +213,10 @@ impl Event {
                 frame.tag(11);
                 frame.finding(finding);
             }
+            Event::Stepped(line) => {
+                frame.tag(13);
+                frame.line(line);
+            }
             Event::Replayed { fits } => {
                 frame.tag(12);
                 frame.tag((*fits).into());
@@ -227,6 +255,7 @@ impl Event {
             },
             10 => Event::Finished,
             11 => Event::Found(frame.finding()?),
+            13 => Event::Stepped(frame.line()?),
             12 => Event::Replayed { fits: frame.tag()? != 0 },
             _ => return Err(Malformed("unknown tag")),
         };
@@ -262,10 +291,18 @@ impl Writer {
         self.number((*preemptions).into());
         let lines = &timeline[..timeline.len().min(MAX_LINES)];
         self.number(lines.len() as u64);
-        for line in lines {
-            self.bytes(&line.as_bytes()[..line.floor_char_boundary(MAX_LINE)]);
-        }
+        lines.iter().for_each(|line| self.line(line));
         self.place(place.as_ref());
+    }
+
+    fn line(&mut self, Line { kind, text }: &Line) {
+        self.tag(match kind {
+            LineKind::Header => 0,
+            LineKind::Step => 1,
+            LineKind::Wrong => 2,
+            LineKind::Remark => 3,
+        });
+        self.bytes(&text.as_bytes()[..text.floor_char_boundary(MAX_LINE)]);
     }
 
     fn place(&mut self, place: Option<&Place>) {
@@ -316,9 +353,20 @@ impl<'a> Reader<'a> {
         if lines > MAX_LINES as u64 {
             return Err(Malformed("too many lines"));
         }
-        let timeline = (0..lines).map(|_| self.text()).collect::<Result<_, _>>()?;
+        let timeline = (0..lines).map(|_| self.line()).collect::<Result<_, _>>()?;
         let place = self.place()?;
         Ok(Finding { headline, cause, timeline, schedule, preemptions, coverage, place })
+    }
+
+    fn line(&mut self) -> Result<Line, Malformed> {
+        let kind = match self.tag()? {
+            0 => LineKind::Header,
+            1 => LineKind::Step,
+            2 => LineKind::Wrong,
+            3 => LineKind::Remark,
+            _ => return Err(Malformed("no kind of line")),
+        };
+        Ok(Line { kind, text: self.text()? })
     }
 
     fn small(&mut self) -> Result<u32, Malformed> {
@@ -365,11 +413,13 @@ mod tests {
         check(Event::Finished);
         check(Event::Replayed { fits: true });
         check(Event::Replayed { fits: false });
+        let line = |kind| Line { kind, text: "│ ✗".into() };
+        check(Event::Stepped(line(LineKind::Step)));
         check(Event::Found(Finding::default()));
         check(Event::Found(Finding {
             headline: "i".into(),
             cause: "j\nk".into(),
-            timeline: vec!["l".into(), String::new(), "◂".into()],
+            timeline: [LineKind::Header, LineKind::Step, LineKind::Wrong, LineKind::Remark].map(line).into(),
             schedule: "1:17t2".into(),
             preemptions: 2,
             coverage: "m".into(),
@@ -383,7 +433,7 @@ mod tests {
         let finding = Finding {
             headline: long.clone(),
             cause: long.clone(),
-            timeline: vec![long.clone(); 2 * MAX_LINES],
+            timeline: vec![Line { kind: LineKind::Wrong, text: long.clone() }; 2 * MAX_LINES],
             schedule: long.clone(),
             preemptions: u32::MAX,
             coverage: long,

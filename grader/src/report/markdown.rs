@@ -54,7 +54,8 @@ fn render_check(text: &mut String, check: &CheckReport) {
     let mut details = String::new();
     fenced(&mut details, check.why.as_deref().unwrap_or_default());
     if let Verdict::Found(finding) = &check.verdict {
-        fenced(&mut details, &finding.timeline.join("\n"));
+        let lines: Vec<&str> = finding.timeline.iter().map(|line| line.text.as_str()).collect();
+        fenced(&mut details, &lines.join("\n"));
     }
     fenced(&mut details, &check.output);
     let _ = writeln!(details, "Again: `{}`", check.reproduce);

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
 
+use harness::event::{Line, LineKind};
+
 use super::{CheckReport, Report};
 use crate::verdict::{Uncompiled, Verdict};
 
@@ -114,14 +116,15 @@ pub fn tail(report: &Report) -> String {
     text
 }
 
-/// A line of a timeline: the names of the threads stand out, and so do steps that go wrong (✗) or are odd (◂).
-pub fn timeline_line(index: usize, line: &str) -> String {
-    let marked = |mark, style: Style| {
-        let (before, from) = line.split_at(line.find(mark)?);
-        Some(format!("{before}{style}{from}{style:#}"))
+/// A line of a timeline: the names of the threads stand out, and so do the steps that go wrong.
+pub fn timeline_line(Line { kind, text }: &Line) -> String {
+    let style = match kind {
+        LineKind::Header => BOLD,
+        LineKind::Step => Style::new(),
+        LineKind::Wrong => RED,
+        LineKind::Remark => YELLOW,
     };
-    let named = || (index == 0).then(|| format!("{BOLD}{line}{BOLD:#}"));
-    named().or_else(|| marked('✗', RED)).or_else(|| marked('◂', YELLOW)).unwrap_or_else(|| line.to_owned())
+    format!("{style}{text}{style:#}")
 }
 
 fn mark(verdict: &Verdict) -> (Style, &'static str) {
@@ -164,8 +167,8 @@ fn render_loss(text: &mut String, lab: &str, check: &CheckReport) {
         Verdict::Found(finding) => {
             field(text, "observed", &finding.headline);
             text.push('\n');
-            for (index, line) in finding.timeline.iter().enumerate() {
-                let _ = writeln!(text, "      {}", timeline_line(index, line));
+            for line in &finding.timeline {
+                let _ = writeln!(text, "      {}", timeline_line(line));
             }
             text.push('\n');
             field(text, "because", &finding.cause);

@@ -196,8 +196,8 @@ fn steps_are_shown_one_at_a_time() {
         command.args(["replay", "locks", CHECK, &schedule, WRONG[0], WRONG[1], "--step"]).write_stdin(input);
         stdout(&command.assert().code(1)).lines().count()
     };
-    // The headline, an empty line, the threads' names, and one step for each line of input and one more.
-    assert_eq!((lines("q\n"), lines("\nq\n"), lines("\n\nq\n")), (4, 5, 6));
+    // The headline, an empty line, and one step for each line of input and one more.
+    assert_eq!((lines("q\n"), lines("\nq\n"), lines("\n\nq\n")), (3, 4, 5));
     assert!(lines("") > 8, "the end of the input shows the rest");
 }
 

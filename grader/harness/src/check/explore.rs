@@ -31,10 +31,10 @@ impl Check {
 
 #[cfg(feature = "explore")]
 mod explored {
-    use explore::{Budget, Cause, Explorer, Report, Schedule};
+    use explore::{Budget, Cause, Explorer, Kind, Report, Schedule};
 
     use super::{Check, Exploration, Model, Outcome, Stop};
-    use crate::event::{Finding, Place};
+    use crate::event::{Event, Finding, Line, LineKind, Place};
 
     /// Columns of a timeline: the report indents it by six.
     const WIDTH: usize = 94;
@@ -44,13 +44,23 @@ mod explored {
 
     /// What the worker tells: the coverage, and what is wrong.
     type Answer = (String, Option<Problem>);
-    /// Kind, headline, cause, timeline, (schedule, preemptions), place.
-    type Problem = (u8, String, String, Vec<String>, (String, u32), Option<Spot>);
+    /// Kind, headline, cause, lines, (schedule, preemptions), place.
+    type Problem = (u8, String, String, Lines, (String, u32), Option<Spot>);
+    /// Each with its kind: first the timeline, then, in a replay, every single step.
+    type Lines = (Vec<(u8, String)>, Vec<(u8, String)>);
     type Spot = (String, u32, u32);
 
     const FOUND: u8 = 0;
     const UNIMPLEMENTED: u8 = 1;
     const UNDECIDED: u8 = 2;
+
+    const HEADER: u8 = 0;
+    const STEP: u8 = 1;
+    const WRONG: u8 = 2;
+    const REMARK: u8 = 3;
+
+    /// More steps than anybody goes through.
+    const MOST_STEPS: usize = 5_000;
 
     impl Check {
         pub(super) fn explore_number(
@@ -71,13 +81,15 @@ mod explored {
                 }
             };
             let (coverage, problem) = answer;
-            let Some((kind, headline, cause, timeline, (schedule, preemptions), spot)) = problem else {
+            let Some((kind, headline, cause, (timeline, steps), (schedule, preemptions), spot)) = problem
+            else {
                 if self.replay.is_some() {
                     return Err(Stop::Replayed { fits: coverage.is_empty() });
                 }
                 self.note(coverage);
                 return Ok(());
             };
+            steps.into_iter().for_each(|step| self.supervisor.send(&Event::Stepped(line(step))));
             let place = spot.map(|(file, line, column)| Place { file, line, column });
             Err(match kind {
                 UNIMPLEMENTED => Stop::Unimplemented { todo: headline, place },
@@ -85,7 +97,7 @@ mod explored {
                 _ => Stop::Found(Box::new(Finding {
                     headline,
                     cause,
-                    timeline,
+                    timeline: timeline.into_iter().map(line).collect(),
                     schedule: format!("{number}:{schedule}"),
                     preemptions,
                     coverage: format!("{what}: {coverage}"),
@@ -107,7 +119,14 @@ mod explored {
         match finding {
             None => (String::new(), None),
             Some(finding) if finding.cause == Cause::Diverged => (finding.headline(), None),
-            Some(finding) => ("replayed".to_owned(), Some(problem(finding))),
+            Some(finding) => {
+                let steps = finding.steps().take(MOST_STEPS);
+                let steps = steps.map(|step| (if step.matters { WRONG } else { STEP }, step.to_string()));
+                let steps = steps.collect();
+                let mut problem = problem(finding);
+                problem.3.1 = steps;
+                ("replayed".to_owned(), Some(problem))
+            }
         }
     }
 
@@ -116,7 +135,7 @@ mod explored {
             && let Some(todo) = message.strip_prefix(TODO)
         {
             let todo = todo.trim_start_matches(": ").to_owned();
-            return (UNIMPLEMENTED, todo, String::new(), Vec::new(), Default::default(), spot(place));
+            return (UNIMPLEMENTED, todo, String::new(), Lines::default(), Default::default(), spot(place));
         }
         let told = finding.told(WIDTH);
         let (kind, place) = match &finding.cause {
@@ -131,9 +150,26 @@ mod explored {
             | Cause::Crash { .. }
             | Cause::StackOverflow { .. } => (FOUND, told.place.map(|place| (place.file, place.line, 1))),
         };
-        let timeline = told.timeline.lines().map(str::to_owned).collect();
+        let kind_of = |kind| match kind {
+            Kind::Header => HEADER,
+            Kind::Rule | Kind::Step => STEP,
+            Kind::Wrong => WRONG,
+            Kind::Remark | Kind::Folded => REMARK,
+        };
+        let timeline = told.lines.into_iter().map(|line| (kind_of(line.kind), line.text)).collect();
         let replay = (finding.schedule.to_string(), finding.preemptions);
-        (kind, told.headline, told.cause, timeline, replay, place)
+        (kind, told.headline, told.cause, (timeline, Vec::new()), replay, place)
+    }
+
+    /// A line, as it came from the worker.
+    fn line((kind, text): (u8, String)) -> Line {
+        let kind = match kind {
+            HEADER => LineKind::Header,
+            WRONG => LineKind::Wrong,
+            REMARK => LineKind::Remark,
+            _ => LineKind::Step,
+        };
+        Line { kind, text }
     }
 
     /// `file:line:column` in parts.
