@@ -19,7 +19,7 @@ use crate::memory::race::{Access, Touch};
 use crate::memory::{Clash, Memory, NONE};
 use crate::schedule::{Decision, Deviation, Schedule};
 use crate::search::Search;
-use crate::shim::{self, Frame};
+use crate::shim::{self, Place};
 use crate::thread::{Kind, Operation, Spin, State, Thread, Woken};
 use crate::trace::{Recorder, What};
 
@@ -333,7 +333,7 @@ impl Engine {
 
     /// Remembers an event of the running thread, which stands at `frame`.
     #[inline]
-    pub fn record(&mut self, frame: &Frame, what: impl FnOnce(&mut Engine) -> What) {
+    pub fn record(&mut self, frame: &impl Place, what: impl FnOnce(&mut Engine) -> What) {
         if self.recorder.is_some() {
             let top = self.threads[self.running].top;
             let what = what(self);
@@ -607,7 +607,7 @@ impl Engine {
     /// # Safety
     /// `engine` was returned by [`enter`] in a model thread and is not borrowed.
     #[inline]
-    pub unsafe fn step(engine: *mut Engine, frame: &Frame, operation: Operation) {
+    pub unsafe fn step(engine: *mut Engine, frame: &impl Place, operation: Operation) {
         // SAFETY: the borrow ends before the coroutine is suspended.
         let (go_on, thread) = unsafe {
             let this = &mut *engine;

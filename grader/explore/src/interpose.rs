@@ -10,7 +10,7 @@ use crate::engine::{self, Engine};
 use crate::finding::Cause;
 use crate::futex::{Waiter, WakeUp};
 use crate::schedule::{Decision, Deviation};
-use crate::shim::{Frame, shims, wide_shims};
+use crate::shim::{Frame, Place, shims, wide_shims};
 use crate::thread::{Kind, Operation, State, Woken};
 use crate::trace::What;
 
@@ -163,7 +163,7 @@ unsafe fn refuse(engine: *mut Engine, call: String) -> ! {
 
 /// # Safety
 /// The engine is in charge and not borrowed.
-unsafe fn futex(engine: *mut Engine, frame: &Frame, arguments: [i64; 6]) -> i64 {
+unsafe fn futex(engine: *mut Engine, frame: &impl Place, arguments: [i64; 6]) -> i64 {
     let [word, operation, value, fourth, second, third] = arguments;
     let address = word as usize;
     let flags = operation as i32;
@@ -246,7 +246,7 @@ struct Wait {
 
 /// # Safety
 /// The engine is in charge and not borrowed.
-unsafe fn wait(engine: *mut Engine, frame: &Frame, wait: Wait) -> i64 {
+unsafe fn wait(engine: *mut Engine, frame: &impl Place, wait: Wait) -> i64 {
     let Wait { address, private, expected, bits, deadline } = wait;
     // SAFETY: each borrow ends before the coroutine may be suspended.
     unsafe {
@@ -278,7 +278,7 @@ unsafe fn wait(engine: *mut Engine, frame: &Frame, wait: Wait) -> i64 {
 /// The engine is in charge and not borrowed.
 unsafe fn wake(
     engine: *mut Engine,
-    frame: &Frame,
+    frame: &impl Place,
     address: usize,
     private: bool,
     most: i64,
@@ -310,7 +310,7 @@ struct Requeue {
 
 /// # Safety
 /// The engine is in charge and not borrowed.
-unsafe fn requeue(engine: *mut Engine, frame: &Frame, requeue: Requeue) -> i64 {
+unsafe fn requeue(engine: *mut Engine, frame: &impl Place, requeue: Requeue) -> i64 {
     let Requeue { from, to, private, wake, moved, expected } = requeue;
     // SAFETY: each borrow ends before the coroutine may be suspended.
     unsafe {
@@ -396,7 +396,7 @@ unsafe extern "C" fn sched_yield(frame: &Frame) -> c_int {
 
 /// # Safety
 /// `engine` is the current one.
-unsafe fn sleep(engine: *mut Engine, frame: &Frame, deadline: impl FnOnce(u64) -> u64) {
+unsafe fn sleep(engine: *mut Engine, frame: &impl Place, deadline: impl FnOnce(u64) -> u64) {
     engine::enter();
     // SAFETY: the engine is not borrowed while explored code runs.
     unsafe {

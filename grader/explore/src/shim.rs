@@ -15,32 +15,59 @@ pub struct Frame {
     pub pc: usize,
 }
 
+/// Where explored code stands as it enters the engine.
+pub trait Place {
+    /// The place in the program.
+    fn spot(&self) -> usize;
+
+    /// One number for the whole local state: registers, and the stack up to `top`.
+    fn state(&self, top: usize) -> u64;
+
+    /// Return addresses, innermost first, up to `top`; the first is the place itself.
+    fn callers(&self, top: usize) -> Vec<usize>;
+}
+
 impl Frame {
     /// The caller's stack pointer after the return.
     pub fn stack(&self) -> usize {
         std::ptr::from_ref(self) as usize + size_of::<Frame>()
     }
 
-    /// One number for the caller's whole local state: the registers that survive the call, and its stack up to `top`.
-    pub fn state(&self, top: usize) -> u64 {
-        let mut hash = self.pc as u64;
-        let mut mix =
-            |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.saved.iter().for_each(|&word| mix(word));
-        mix(self.base);
-        let mut address = self.stack();
-        while address + 8 <= top {
-            // SAFETY: between the caller's stack pointer and the top of its stack all is mapped and aligned.
-            mix(unsafe { std::ptr::read_volatile(address as *const usize) });
-            address += 8;
-        }
-        hash
+}
+
+impl Place for Frame {
+    #[inline]
+    fn spot(&self) -> usize {
+        self.pc
     }
 
-    /// Return addresses, innermost first, of the caller and its callers up to `top`.
-    pub fn callers(&self, top: usize) -> Vec<usize> {
+    fn state(&self, top: usize) -> u64 {
+        let registers = self.saved.iter().copied().chain([self.base]);
+        // SAFETY: between the caller's stack pointer and the top of its stack all is mapped and aligned.
+        unsafe { state(self.pc, registers, self.stack(), top) }
+    }
+
+    fn callers(&self, top: usize) -> Vec<usize> {
         callers(self.pc, self.base, top)
     }
+}
+
+/// One number for a place, registers and the stack from `stack` up to `top`.
+///
+/// # Safety
+/// All between `stack`, which is a multiple of eight, and `top` is mapped.
+#[inline]
+pub unsafe fn state(pc: usize, registers: impl Iterator<Item = usize>, stack: usize, top: usize) -> u64 {
+    let mut hash = pc as u64;
+    let mut mix = |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    registers.for_each(&mut mix);
+    let mut address = stack;
+    while address + 8 <= top {
+        // SAFETY: the caller's contract.
+        mix(unsafe { std::ptr::read_volatile(address as *const usize) });
+        address += 8;
+    }
+    hash
 }
 
 /// Return addresses, innermost first: `pc`, then by the chain of frame pointers from `base` up to `top`.

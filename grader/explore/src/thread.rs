@@ -1,7 +1,7 @@
 //! A model thread: what it is about to do, what it knows, and whether it can go on.
 
 use crate::memory::clock::Clock;
-use crate::shim::Frame;
+use crate::shim::Place;
 
 /// What a thread is about to do: the operations at which another thread may be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,10 +211,11 @@ impl Thread {
 
     /// It is at a visible operation: does it go round in circles?
     #[inline]
-    pub fn visit(&mut self, frame: &Frame) -> Spin {
+    pub fn visit(&mut self, place: &impl Place) -> Spin {
         let progress = self.progress;
-        let Some(visit) = self.visits.iter_mut().find(|visit| visit.pc == frame.pc) else {
-            self.visits[self.next_visit % 8] = Visit { pc: frame.pc, progress, count: 1, state: 0 };
+        let spot = place.spot();
+        let Some(visit) = self.visits.iter_mut().find(|visit| visit.pc == spot) else {
+            self.visits[self.next_visit % 8] = Visit { pc: spot, progress, count: 1, state: 0 };
             self.next_visit += 1;
             return Spin::No;
         };
@@ -224,7 +225,7 @@ impl Thread {
             visit.progress = progress;
             visit.state = 0;
         } else {
-            let state = frame.state(self.top) | 1;
+            let state = place.state(self.top) | 1;
             if visit.state == state {
                 return Spin::Stuck;
             }

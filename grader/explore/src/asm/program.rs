@@ -1,0 +1,223 @@
+//! Where the explored crates' inline assembly stands: by the debug information's lines, and the sources at those lines.
+//!
+//! The compiler leaves no mark on an `asm!` block, but the instructions of one all carry the place of its `asm!(` in the
+//! source, and nothing else does. Explored are the units that call the instrumentation, and all that were compiled in the
+//! same directory: cargo compiles the members of a workspace in its root, and every other package in its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, Reader, SectionId, Unit};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+
+/// A function of an explored crate with inline assembly in it. Addresses are those of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Where its code begins.
+    pub start: u64,
+    /// Its code.
+    pub code: Vec<u8>,
+    /// What of it comes from `asm!` blocks, in order.
+    pub asm: Vec<Range<u64>>,
+}
+
+/// Finds them in an executable; none when there is no debug information.
+pub fn functions(executable: &[u8]) -> Vec<Function> {
+    look(executable).unwrap_or_default()
+}
+
+fn look(executable: &[u8]) -> Option<Vec<Function>> {
+    let object = object::File::parse(executable).ok()?;
+    let section = |id: SectionId| -> Result<_, addr2line::gimli::Error> {
+        let data = object.section_by_name(id.name()).and_then(|section| section.data().ok());
+        Ok(EndianSlice::new(data.unwrap_or_default(), LittleEndian))
+    };
+    let dwarf = Dwarf::load(section).ok()?;
+    let mut symbols: Vec<(u64, u64)> = Vec::new();
+    let mut instrumentation: BTreeSet<u64> = BTreeSet::new();
+    for symbol in object.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+        symbols.push((symbol.address(), symbol.size()));
+        if symbol.name().is_ok_and(|name| name.starts_with("__tsan_")) {
+            instrumentation.insert(symbol.address());
+        }
+    }
+    symbols.sort_unstable();
+    let asm = asm(&dwarf, &|range| calls(&object, range, &instrumentation))?;
+    let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
+    for range in asm {
+        let after = symbols.partition_point(|&(address, _)| address <= range.start);
+        let Some(&(start, size)) = after.checked_sub(1).and_then(|index| symbols.get(index)) else { continue };
+        let size = size.max(range.end - start);
+        let Some(code) = code(&object, start..start + size) else { continue };
+        let function =
+            functions.entry(start).or_insert_with(|| Function { start, code: code.to_vec(), asm: Vec::new() });
+        function.asm.push(range);
+    }
+    Some(functions.into_values().collect())
+}
+
+fn code<'a>(object: &object::File<'a>, range: Range<u64>) -> Option<&'a [u8]> {
+    object.sections().find_map(|section| {
+        let start = section.address();
+        if range.start < start || range.end > start + section.size() {
+            return None;
+        }
+        let bytes = section.data().ok()?;
+        bytes.get((range.start - start) as usize..(range.end - start) as usize)
+    })
+}
+
+/// Whether there is a call of one of `targets` in `range`: `e8` and the distance.
+fn calls(object: &object::File<'_>, range: Range<u64>, targets: &BTreeSet<u64>) -> bool {
+    let Some(code) = code(object, range.clone()) else { return false };
+    code.windows(5).enumerate().any(|(offset, bytes)| {
+        let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+        let next = range.start + offset as u64 + 5;
+        bytes[0] == 0xe8 && targets.contains(&next.wrapping_add_signed(i64::from(distance)))
+    })
+}
+
+/// The ranges of the explored units' code that come from `asm!` blocks.
+fn asm(
+    dwarf: &Dwarf<Bytes<'_>>,
+    instrumented: &dyn Fn(Range<u64>) -> bool,
+) -> Option<Vec<Range<u64>>> {
+    let text = |bytes: Option<Bytes<'_>>| bytes.map_or(String::new(), |bytes| lossy(&bytes));
+    let mut units = Vec::new();
+    let mut explored = BTreeSet::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().ok()? {
+        let unit = dwarf.unit(header).ok()?;
+        if text(unit.name).starts_with("/rustc/") {
+            continue;
+        }
+        let directory = text(unit.comp_dir);
+        let mut ranges = dwarf.unit_ranges(&unit).ok()?;
+        while let Some(range) = ranges.next().ok()? {
+            if !explored.contains(&directory) && range.begin < range.end && instrumented(range.begin..range.end) {
+                explored.insert(directory.clone());
+            }
+        }
+        units.push((directory, unit));
+    }
+    let mut sources = Sources::default();
+    let mut found = Vec::new();
+    for (_, unit) in units.iter().filter(|(directory, _)| explored.contains(directory)) {
+        lines(dwarf, unit, &mut sources, &mut found);
+    }
+    found.sort_unstable_by_key(|range| range.start);
+    Some(found)
+}
+
+fn lossy(bytes: &Bytes<'_>) -> String {
+    bytes.to_string_lossy().map(|text| text.into_owned()).unwrap_or_default()
+}
+
+/// Adds the ranges of one unit.
+fn lines(dwarf: &Dwarf<Bytes<'_>>, unit: &Unit<Bytes<'_>>, sources: &mut Sources, found: &mut Vec<Range<u64>>) {
+    let Some(program) = unit.line_program.clone() else { return };
+    let mut rows = program.rows();
+    let mut files: BTreeMap<u64, String> = BTreeMap::new();
+    let mut begun: Option<u64> = None;
+    while let Ok(Some((header, row))) = rows.next_row() {
+        let address = row.address();
+        let asm = !row.end_sequence() && {
+            let index = row.file_index();
+            let path = files.entry(index).or_insert_with(|| path(dwarf, unit, header, index).unwrap_or_default());
+            let column = match row.column() {
+                addr2line::gimli::ColumnType::LeftEdge => 0,
+                addr2line::gimli::ColumnType::Column(column) => column.get(),
+            };
+            row.line().is_some_and(|line| sources.asm_at(path, line.get(), column))
+        };
+        if let Some(start) = begun.filter(|&start| start < address) {
+            match found.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end = address,
+                None => found.push(start..address),
+            }
+        }
+        begun = asm.then_some(address);
+    }
+}
+
+fn path<'a>(
+    dwarf: &Dwarf<Bytes<'a>>,
+    unit: &Unit<Bytes<'a>>,
+    header: &addr2line::gimli::LineProgramHeader<Bytes<'a>>,
+    index: u64,
+) -> Option<String> {
+    let file = header.file(index)?;
+    let name = lossy(&dwarf.attr_string(unit, file.path_name()).ok()?);
+    if name.starts_with('/') {
+        return Some(name);
+    }
+    let mut path = String::new();
+    if let Some(directory) = file.directory(header) {
+        path = lossy(&dwarf.attr_string(unit, directory).ok()?);
+    }
+    if !path.starts_with('/') {
+        path = format!("{}/{path}", unit.comp_dir.as_ref().map(lossy).unwrap_or_default());
+    }
+    Some(format!("{path}/{name}"))
+}
+
+/// The sources that lines point to.
+#[derive(Default)]
+struct Sources {
+    texts: BTreeMap<String, Vec<String>>,
+    known: BTreeMap<(String, u64, u64), bool>,
+}
+
+impl Sources {
+    fn asm_at(&mut self, path: &str, line: u64, column: u64) -> bool {
+        if column == 0 || path.starts_with("/rustc/") {
+            return false;
+        }
+        let key = (path.to_owned(), line, column);
+        if let Some(&known) = self.known.get(&key) {
+            return known;
+        }
+        let lines = self.texts.entry(path.to_owned()).or_insert_with(|| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.lines().map(str::to_owned).collect()
+        });
+        let asm = lines.get(line as usize - 1).is_some_and(|line| is_asm(line, column as usize));
+        self.known.insert(key, asm);
+        asm
+    }
+}
+
+/// Whether an `asm!` begins at `column`, counted from 1.
+fn is_asm(line: &str, column: usize) -> bool {
+    let rest = line.char_indices().nth(column - 1).map_or("", |(index, _)| &line[index..]);
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+    rest[end..].starts_with('!') && rest[..end].rsplit(':').next() == Some("asm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, column: usize, asm: bool) {
+        assert_eq!(is_asm(line, column), asm, "{line:?}, {column}");
+    }
+
+    #[test]
+    fn an_asm_block_is_known_by_its_name_at_that_column() {
+        check("asm!(\"nop\")", 1, true);
+        check("    asm!(\"nop\")", 5, true);
+        check("é = core::arch::asm!(", 5, true);
+        check("let x = asm!(\"mov {}, [{}]\", out(reg) y, in(reg) *p);", 50, false);
+    }
+
+    #[test]
+    fn other_macros_and_names_are_not() {
+        check("    global_asm!(\"nop\")", 5, false);
+        check("    asm(\"nop\")", 5, false);
+        check("println!()", 1, false);
+        check("", 1, false);
+        check("asm!()", 9, false);
+    }
+}
