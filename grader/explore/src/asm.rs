@@ -7,10 +7,11 @@
 
 pub mod buffer;
 mod copy;
+mod mapped;
 mod memory;
 mod perform;
 mod program;
 mod scan;
 mod trap;
 
-pub use trap::{Engaged, engage};
+pub use trap::engage;

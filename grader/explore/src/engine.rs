@@ -12,6 +12,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::arena;
+use crate::asm::buffer::Buffers;
 use crate::finding::{Blocked, Cause, Site, Waker};
 use crate::futex::Futexes;
 use crate::memory::clock::{Clock, MAX_THREADS};
@@ -98,6 +99,8 @@ pub struct Engine {
     pub memory: Memory,
     /// Who sleeps where.
     pub futexes: Futexes,
+    /// Stores that are not in memory yet.
+    pub buffers: Buffers,
     /// Who decides.
     pub search: Search,
     /// The limits.
@@ -141,6 +144,7 @@ impl Engine {
             running: 0,
             memory: Memory::new(crate::process::statics(), crate::process::thread_locals()),
             futexes: Futexes::default(),
+            buffers: Buffers::new(),
             search,
             rules,
             recorder: None,
@@ -170,6 +174,7 @@ impl Engine {
         self.count = 0;
         self.running = 0;
         self.futexes.reset();
+        self.buffers.reset();
         self.steps = 0;
         self.done = 0;
         self.taken.clear();
@@ -276,6 +281,12 @@ impl Engine {
             leave(engine);
             let result = catch_unwind(AssertUnwindSafe(body));
             enter();
+            // SAFETY: as above.
+            unsafe {
+                if result.is_ok() && (*engine).buffers.busy(index) {
+                    Engine::drain(engine);
+                }
+            }
             if let Err(payload) = result {
                 // SAFETY: as above.
                 unsafe { (*engine).panicked(index) };
@@ -465,6 +476,8 @@ impl Engine {
                 .any(|&(location, version)| locations[location as usize].version != version);
             if changed {
                 self.spinning &= !(1 << index);
+                // It looks at everything anew: what it saw before it went in circles must not keep it awake.
+                self.threads[index].advance();
             }
         }
     }
@@ -607,13 +620,47 @@ impl Engine {
     /// # Safety
     /// `engine` was returned by [`enter`] in a model thread and is not borrowed.
     #[inline]
-    pub unsafe fn step(engine: *mut Engine, frame: &impl Place, operation: Operation) {
+    pub unsafe fn step(engine: *mut Engine, place: &impl Place, operation: Operation) {
+        // SAFETY: the caller keeps the contract; the borrow ends at once.
+        unsafe {
+            if (*engine).buffers.busy((*engine).running) {
+                Engine::before(engine, operation);
+            }
+            Engine::approach(engine, place, operation);
+        }
+    }
+
+    /// As [`step`](Engine::step), for an operation that goes through the store buffer.
+    ///
+    /// # Safety
+    /// As for [`step`](Engine::step).
+    #[inline]
+    pub unsafe fn approach(engine: *mut Engine, place: &impl Place, operation: Operation) {
+        // SAFETY: the caller keeps the contract; each borrow ends before the coroutine is suspended.
+        unsafe {
+            let thread = (*engine).running;
+            let mut spin = (&mut (*engine).threads)[thread].visit(place);
+            if spin != Spin::No && (*engine).buffers.waits(thread) {
+                // What it stored is on its way in any case.
+                Engine::drain(engine);
+                spin = Spin::No;
+            }
+            Engine::turn(engine, operation, spin);
+        }
+    }
+
+    /// As [`step`](Engine::step), for a part of an instruction: the place has been visited already.
+    ///
+    /// # Safety
+    /// As for [`step`](Engine::step).
+    #[inline]
+    pub unsafe fn turn(engine: *mut Engine, operation: Operation, spin: Spin) {
         // SAFETY: the borrow ends before the coroutine is suspended.
         let (go_on, thread) = unsafe {
             let this = &mut *engine;
             let thread = this.running;
             this.threads[thread].pending = operation;
-            match this.threads[thread].visit(frame) {
+            match spin {
                 Spin::No => {}
                 Spin::Stuck => this.spinning |= 1 << thread,
                 Spin::Long => this.yielded |= 1 << thread,

@@ -7,6 +7,7 @@ use std::sync::Once;
 
 use crate::api::Model;
 use crate::arena;
+use crate::asm;
 use crate::engine::{self, Ended, Engine, Rules};
 use crate::finding::{Cause, Finding};
 use crate::schedule::Schedule;
@@ -151,14 +152,28 @@ impl Explorer {
     #[inline(never)]
     fn run_erased(&self, body: &dyn Fn()) -> Report {
         prepare();
-        Exploration::new(self.budget, body).run()
+        let mut exploration = Exploration::new(self.budget, body);
+        match asm::engage() {
+            Ok(_engaged) => exploration.run(),
+            Err(call) => {
+                let cause = Cause::Refused { thread: 0, call };
+                let finding = Some(exploration.finding(cause, Schedule::default()));
+                exploration.report(finding)
+            }
+        }
     }
 
     #[inline(never)]
     fn replay_erased(&self, schedule: &Schedule, body: &dyn Fn()) -> Option<Finding> {
         prepare();
         let mut exploration = Exploration::new(self.budget, body);
-        exploration.replay(schedule)
+        match asm::engage() {
+            Ok(_engaged) => exploration.replay(schedule),
+            Err(call) => {
+                let cause = Cause::Refused { thread: 0, call };
+                Some(exploration.finding(cause, schedule.clone()))
+            }
+        }
     }
 }
 
@@ -210,6 +225,10 @@ impl<'a> Exploration<'a> {
             let (cause, schedule) = self.plainer().unwrap_or(found);
             self.confirm(cause, schedule)
         });
+        self.report(finding)
+    }
+
+    fn report(self, finding: Option<Finding>) -> Report {
         Report { coverage: self.coverage, executions: self.executions, outcomes: self.outcomes, finding }
     }
 

@@ -4,3 +4,4 @@
 mod atomic;
 mod native;
 mod plain;
+mod volatile;

@@ -71,7 +71,7 @@ fn identity() -> i64 {
 }
 
 /// The system call itself; -errno on failure.
-fn native(number: i64, arguments: [i64; 6]) -> i64 {
+pub fn native(number: i64, arguments: [i64; 6]) -> i64 {
     let result: i64;
     // SAFETY: the caller's arguments, passed on; the kernel changes rcx and r11 only.
     unsafe {
@@ -122,31 +122,34 @@ unsafe extern "C" fn syscall(
     if engine.is_null() {
         return as_libc(native(number, [a, b, c, d, e, f]));
     }
-    match number {
-        libc::SYS_gettid => identity(),
-        libc::SYS_sched_yield => {
-            // SAFETY: called by explored code.
-            unsafe { sched_yield(frame) };
-            0
-        }
-        libc::SYS_futex => {
-            engine::enter();
-            // SAFETY: the engine is not borrowed while explored code runs.
-            let result = unsafe { futex(engine, frame, [a, b, c, d, e, f]) };
-            engine::leave(engine);
-            as_libc(result)
-        }
-        libc::SYS_getpid
-        | libc::SYS_getrandom
-        | libc::SYS_write
-        | libc::SYS_writev
-        | libc::SYS_mmap
-        | libc::SYS_munmap => as_libc(native(number, [a, b, c, d, e, f])),
-        _ => {
-            engine::enter();
-            let call = format!("the system call number {number}");
-            // SAFETY: as above.
-            unsafe { refuse(engine, call) }
+    engine::enter();
+    // SAFETY: the engine is not borrowed while explored code runs.
+    let result = unsafe { call(engine, frame, number, [a, b, c, d, e, f]) };
+    engine::leave(engine);
+    as_libc(result)
+}
+
+/// A system call of explored code; -errno on failure.
+///
+/// # Safety
+/// The engine is in charge and not borrowed.
+pub unsafe fn call(engine: *mut Engine, place: &impl Place, number: i64, arguments: [i64; 6]) -> i64 {
+    // SAFETY: the caller keeps the contract.
+    unsafe {
+        match number {
+            libc::SYS_gettid => FIRST_ID + (*engine).running as i64,
+            libc::SYS_sched_yield => {
+                give_way(engine, place);
+                0
+            }
+            libc::SYS_futex => futex(engine, place, arguments),
+            libc::SYS_getpid
+            | libc::SYS_getrandom
+            | libc::SYS_write
+            | libc::SYS_writev
+            | libc::SYS_mmap
+            | libc::SYS_munmap => native(number, arguments),
+            _ => refuse(engine, format!("the system call number {number}")),
         }
     }
 }
@@ -384,14 +387,21 @@ unsafe extern "C" fn sched_yield(frame: &Frame) -> c_int {
         return as_libc(native(libc::SYS_sched_yield, [0; 6])) as c_int;
     }
     // SAFETY: the engine is not borrowed while explored code runs.
-    unsafe {
-        if !Engine::unwinds(engine) {
-            Engine::step(engine, frame, Operation::without_memory(Kind::Yield));
-            (*engine).record(frame, |_| What::Yield);
-        }
-    }
+    unsafe { give_way(engine, frame) };
     engine::leave(engine);
     0
+}
+
+/// # Safety
+/// The engine is in charge and not borrowed.
+unsafe fn give_way(engine: *mut Engine, place: &impl Place) {
+    // SAFETY: the caller keeps the contract.
+    unsafe {
+        if !Engine::unwinds(engine) {
+            Engine::step(engine, place, Operation::without_memory(Kind::Yield));
+            (*engine).record(place, |_| What::Yield);
+        }
+    }
 }
 
 /// # Safety

@@ -2,6 +2,7 @@
 
 mod api;
 mod arena;
+mod asm;
 mod engine;
 mod explorer;
 mod finding;

@@ -63,6 +63,8 @@ pub struct Memory {
     undo: Vec<Undo>,
     /// Some locations share bytes.
     mixed: bool,
+    /// Some stores were made later than their place in the program: the order of `events` says less than it should.
+    pub reordered: bool,
     statics: std::ops::Range<usize>,
     thread_locals: std::ops::Range<usize>,
 }
@@ -81,6 +83,7 @@ impl Memory {
             next_store: 1,
             undo: Vec::new(),
             mixed: false,
+            reordered: false,
             statics,
             thread_locals,
         }
@@ -99,6 +102,7 @@ impl Memory {
         self.sequential = 0;
         self.next_store = 1;
         self.mixed = false;
+        self.reordered = false;
     }
 
     /// The first location that shares bytes with `index`.

@@ -12,13 +12,13 @@ pub mod order {
     /// `Acquire` (and `Consume`), `AcqRel`, `SeqCst`.
     #[inline]
     pub fn acquires(order: i32) -> bool {
-        matches!(order, 1 | 2 | 4 | 5)
+        matches!(order, 1 | 2 | 4 | 5 | 16..)
     }
 
     /// `Release`, `AcqRel`, `SeqCst`.
     #[inline]
     pub fn releases(order: i32) -> bool {
-        matches!(order, 3..=5)
+        matches!(order, 3..=5 | 16..)
     }
 
     /// `SeqCst`.
@@ -27,9 +27,20 @@ pub mod order {
         order == 5
     }
 
+    /// No order of C11's: an instruction of inline assembly.
+    pub const ASM: i32 = 16;
+
+    /// The second half of a read-modify-write of inline assembly without `lock`.
+    pub const UNLOCKED: i32 = 17;
+
+    /// A volatile access: a plain `mov`.
+    pub const VOLATILE: i32 = 18;
+
     /// As Rust writes it.
     pub fn name(order: i32) -> &'static str {
         match order {
+            ASM | UNLOCKED => "asm",
+            VOLATILE => "volatile",
             0 => "Relaxed",
             1 | 2 => "Acquire",
             3 => "Release",
@@ -65,8 +76,9 @@ pub fn peek(address: usize, size: usize) -> u128 {
     }
 }
 
+/// Writes memory.
 #[inline]
-fn poke(address: usize, size: usize, value: u128) {
+pub fn poke(address: usize, size: usize, value: u128) {
     // SAFETY: as for `peek`; and only one model thread runs.
     unsafe {
         match size {
@@ -89,7 +101,7 @@ impl Engine {
 
     /// Code that is not instrumented may have written here since.
     #[inline]
-    fn refresh(&mut self, operation: &mut Operation) {
+    pub fn refresh(&mut self, operation: &mut Operation) {
         let (address, size) = (operation.address, operation.size as usize);
         let value = peek(address, size);
         // While this thread waited for its turn, a plain write may have dropped the location.
@@ -145,7 +157,7 @@ impl Engine {
     /// Whether C11's rule for `SeqCst` lets the running thread read the store at `index` (and, for an update, store next to
     /// it).
     fn allowed(&mut self, operation: &Operation, index: usize, order: i32, updates: bool) -> bool {
-        if self.memory.events.len() > consistency::MOST_EVENTS {
+        if self.memory.reordered || self.memory.events.len() > consistency::MOST_EVENTS {
             return false;
         }
         let kind = if updates { EventKind::Update } else { EventKind::Read };
@@ -187,7 +199,7 @@ impl Engine {
     }
 
     /// The running thread reads the store at `index`.
-    fn read_store(&mut self, operation: &Operation, index: usize, acquires: bool) -> Seen {
+    pub fn read_store(&mut self, operation: &Operation, index: usize, acquires: bool) -> Seen {
         let thread = self.running;
         let epoch = self.threads[thread].clock.of(thread);
         let location = self.memory.location(operation.location);
@@ -210,7 +222,7 @@ impl Engine {
         seen
     }
 
-    fn event(&mut self, kind: EventKind, location: u32, store: u32, sequential: bool) {
+    pub fn event(&mut self, kind: EventKind, location: u32, store: u32, sequential: bool) {
         let thread = self.running;
         let clock = self.threads[thread].clock;
         self.memory.sequential += u32::from(sequential);
@@ -267,7 +279,7 @@ impl Engine {
         before as u8
     }
 
-    fn new_store(&self, id: u32, value: u128, order: i32, continues: Option<&Store>) -> Store {
+    pub fn new_store(&self, id: u32, value: u128, order: i32, continues: Option<&Store>) -> Store {
         let this = &self.threads[self.running];
         let mut message = if order::releases(order) { this.clock } else { this.released };
         if let Some(store) = continues {
@@ -309,7 +321,7 @@ impl Engine {
     }
 
     fn allowed_at(&mut self, operation: &Operation, place: usize, new: &Store, sequential: bool) -> bool {
-        if self.memory.events.len() > consistency::MOST_EVENTS {
+        if self.memory.reordered || self.memory.events.len() > consistency::MOST_EVENTS {
             return false;
         }
         self.memory.location(operation.location).stores.insert(place, new.clone());
@@ -320,7 +332,7 @@ impl Engine {
         consistent
     }
 
-    fn put(&mut self, operation: &Operation, place: usize, new: Store) {
+    pub fn put(&mut self, operation: &Operation, place: usize, new: Store) {
         let value = new.value;
         let (address, size) = (operation.address, operation.size as usize);
         let location = self.memory.location(operation.location);

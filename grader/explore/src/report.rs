@@ -1,8 +1,10 @@
 //! A finding in words: what went wrong, the failing execution as a timeline with one column per thread, and why.
 //!
 //! `source` finds the lines, `story` the names, `pattern` the well-known mistakes, `relevance` the steps that matter;
-//! `timeline` makes rows of them and `layout` lines; `cause` says it in sentences; `steps` tells every single step.
+//! `timeline` makes rows of them and `layout` lines; `cause` says it in sentences, `assembly` what only
+//! inline assembly can do; `steps` tells every single step.
 
+mod assembly;
 mod cause;
 mod expression;
 mod headline;
@@ -46,7 +48,10 @@ impl Finding {
         let lines = layout::lines(&story, &timeline::rows(&story), width);
         let timeline = lines.iter().map(|line| format!("{}\n", line.text)).collect();
         let place = place(&story);
-        let cause = cause::explain(&story, &mut sources);
+        let mut cause = cause::explain(&story, &mut sources);
+        if let Some(more) = assembly::explain(&story) {
+            cause = format!("{cause}{}{more}", if cause.is_empty() { "" } else { "\n" });
+        }
         Told { headline: self.headline(), timeline, lines, cause, place }
     }
 

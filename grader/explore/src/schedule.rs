@@ -18,6 +18,10 @@ pub enum Decision {
     Place,
     /// Which of the waiters is woken, in order of arrival.
     Waiter,
+    /// Whether a store waits in its thread's store buffer.
+    Delay,
+    /// How many of the stores in its thread's buffer reach memory before a load.
+    Arrive,
 }
 
 impl Decision {
@@ -27,6 +31,8 @@ impl Decision {
             Decision::Read => 'r',
             Decision::Place => 's',
             Decision::Waiter => 'w',
+            Decision::Delay => 'd',
+            Decision::Arrive => 'a',
         }
     }
 }
@@ -85,6 +91,8 @@ impl FromStr for Schedule {
                 "r" => Decision::Read,
                 "s" => Decision::Place,
                 "w" => Decision::Waiter,
+                "d" => Decision::Delay,
+                "a" => Decision::Arrive,
                 _ => return None,
             };
             let way: u8 = part[at + 1..].parse().ok().filter(|&way| way < 64)?;
@@ -110,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_decision_is_read_back() {
-        check("17t2.18t35.23r1.24s2.30w1");
+        check("17t2.18t35.23r1.24s2.30w1.31d1.35a2");
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Bounded {
         self.spent = 0;
         while let Some(node) = self.nodes.last_mut() {
             let mut left = node.options & !node.tried;
-            if node.decision == Decision::Thread && node.preempts && !node.matters {
+            if (node.preempts || node.decision == Decision::Delay) && !node.matters {
                 left = 0;
             }
             while left != 0 {
@@ -299,7 +299,7 @@ impl Random {
                 let ways = (0..64u8).filter(|way| runs & (1 << way) != 0);
                 ways.max_by_key(|&way| self.priorities[way as usize]).unwrap_or(default)
             }
-            Decision::Read | Decision::Place | Decision::Waiter => {
+            Decision::Read | Decision::Place | Decision::Waiter | Decision::Delay | Decision::Arrive => {
                 if !self.draw().is_multiple_of(4) {
                     return default;
                 }

@@ -32,7 +32,6 @@ impl Frame {
     pub fn stack(&self) -> usize {
         std::ptr::from_ref(self) as usize + size_of::<Frame>()
     }
-
 }
 
 impl Place for Frame {
@@ -59,7 +58,8 @@ impl Place for Frame {
 #[inline]
 pub unsafe fn state(pc: usize, registers: impl Iterator<Item = usize>, stack: usize, top: usize) -> u64 {
     let mut hash = pc as u64;
-    let mut mix = |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut mix =
+        |word: usize| hash = (hash.rotate_left(5) ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     registers.for_each(&mut mix);
     let mut address = stack;
     while address + 8 <= top {

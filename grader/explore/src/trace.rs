@@ -50,6 +50,24 @@ pub enum What {
         /// The visible step of the store that it read; 0 for an initial value.
         from: u32,
     },
+    /// The store just made stays in the store buffer of its thread.
+    Delayed {
+        /// Where.
+        address: usize,
+        /// In bytes.
+        size: u8,
+        /// What was written.
+        value: u128,
+    },
+    /// A store that was delayed reaches memory.
+    Arrives {
+        /// Where.
+        address: usize,
+        /// In bytes.
+        size: u8,
+        /// What was written.
+        value: u128,
+    },
     /// A fence.
     Fence {
         /// C11's number for the memory order.

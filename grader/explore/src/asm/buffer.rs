@@ -9,10 +9,11 @@
 
 use crate::engine::Engine;
 use crate::memory::clock::{Clock, MAX_THREADS};
-use crate::operations::{peek, poke};
+use crate::operations::{order, peek, poke};
 use crate::schedule::{Decision, Deviation};
+use crate::shim::Place;
 use crate::thread::{Kind, Operation, Spin};
-use crate::trace::What;
+use crate::trace::{Event, What};
 
 /// A store on its way.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ struct Delayed {
     value: u128,
     /// What its thread knew when it made it.
     clock: Clock,
+    /// Where in the program.
+    pc: usize,
 }
 
 /// A volatile store that the compiled code makes right after it was announced.
@@ -28,6 +31,9 @@ struct Delayed {
 struct Announced {
     operation: Operation,
     old: u128,
+    pc: usize,
+    /// Its event's place in the record; the value is put in later.
+    event: usize,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +89,8 @@ impl Buffers {
 
     /// Whether a store of `thread` waits.
     pub fn waits(&self, thread: usize) -> bool {
-        self.busy(thread) && (!self.buffers[thread].queue.is_empty() || self.buffers[thread].announced.is_some())
+        self.busy(thread)
+            && (!self.buffers[thread].queue.is_empty() || self.buffers[thread].announced.is_some())
     }
 
     fn settled(&mut self, thread: usize) {
@@ -121,35 +128,47 @@ impl Buffers {
 
 impl Engine {
     /// The running thread's volatile store follows.
-    pub fn announce(&mut self, operation: Operation) {
+    pub fn announce(&mut self, operation: Operation, place: &impl Place) {
         let thread = self.running;
-        let old = peek(operation.address, operation.size as usize);
-        self.buffers.buffers[thread].announced = Some(Announced { operation, old });
+        let Operation { address, size, .. } = operation;
+        let old = peek(address, size as usize);
+        let order = order::VOLATILE;
+        self.record(place, |_| What::Store { address, size, value: 0, order, before: 0 });
+        let event = self.recorder.as_ref().map_or(0, |recorder| recorder.events.len());
+        self.buffers.buffers[thread].announced = Some(Announced { operation, old, pc: place.spot(), event });
         self.buffers.settled(thread);
     }
 
     /// The volatile store that was announced has been made: it is taken back, and issued.
     pub fn settle(&mut self) {
         let thread = self.running;
-        let Some(Announced { operation, old }) = self.buffers.buffers[thread].announced.take() else { return };
+        let Some(Announced { operation, old, pc, event }) = self.buffers.buffers[thread].announced.take()
+        else {
+            return;
+        };
         let (address, size) = (operation.address, operation.size as usize);
         let value = peek(address, size);
+        let recorded =
+            self.recorder.as_mut().and_then(|recorder| recorder.events.get_mut(event.wrapping_sub(1)));
+        if let Some(Event { what: What::Store { value: stored, .. }, .. }) = recorded {
+            *stored = value;
+        }
         if value != old {
             poke(address, size, old);
         }
-        self.issue(operation, value);
+        self.issue(operation, value, pc);
     }
 
     /// The running thread stores: into memory, or into its buffer.
-    pub fn issue(&mut self, operation: Operation, value: u128) {
+    pub fn issue(&mut self, operation: Operation, value: u128, pc: usize) {
         let thread = self.running;
         let clock = self.threads[thread].clock;
-        let delayed = Delayed { operation, value, clock };
+        let delayed = Delayed { operation, value, clock, pc };
         if !self.buffers.buffers[thread].queue.is_empty() || self.delays(operation.address) {
             self.memory.reordered = true;
             self.buffers.buffers[thread].queue.push(delayed);
             let (address, size) = (operation.address, operation.size);
-            self.note(thread, Vec::new, What::Delayed { address, size, value });
+            self.note(thread, || vec![pc], What::Delayed { address, size, value });
         } else {
             self.commit(delayed.operation, value, clock);
         }
@@ -254,10 +273,10 @@ impl Engine {
 
     fn arrive_first(&mut self) {
         let thread = self.running;
-        let Delayed { operation, value, clock } = self.buffers.buffers[thread].queue.remove(0);
+        let Delayed { operation, value, clock, pc } = self.buffers.buffers[thread].queue.remove(0);
         self.commit(operation, value, clock);
         let (address, size) = (operation.address, operation.size);
-        self.note(thread, Vec::new, What::Arrives { address, size, value });
+        self.note(thread, || vec![pc], What::Arrives { address, size, value });
         self.buffers.settled(thread);
     }
 

@@ -38,7 +38,11 @@ impl Engine {
     }
 
     /// A locked instruction of the running thread: what it reads goes to `change`, which returns what it writes, if it does.
-    pub fn locked(&mut self, mut operation: Operation, change: impl FnOnce(u128) -> Option<u128>) -> (Seen, Option<u128>) {
+    pub fn locked(
+        &mut self,
+        mut operation: Operation,
+        change: impl FnOnce(u128) -> Option<u128>,
+    ) -> (Seen, Option<u128>) {
         self.fence(SEQUENTIAL);
         self.refresh(&mut operation);
         let index = self.memory.location(operation.location).last();

@@ -7,7 +7,7 @@ use super::scan::{Act, Operand};
 use crate::engine::Engine;
 use crate::interpose;
 use crate::memory::race::Touch;
-use crate::operations::order;
+use crate::operations::{order, peek, poke};
 use crate::shim::{self, Place};
 use crate::thread::{Kind, Operation, Spin};
 use crate::trace::What;
@@ -31,6 +31,22 @@ pub struct Point {
     pub compares: bool,
     /// What it is called in reports.
     pub name: &'static str,
+}
+
+/// Whether an instruction's work is done.
+#[derive(Debug, Clone, Copy)]
+pub enum Done {
+    /// It is.
+    Yes,
+    /// It must be stepped through; this word of the model's memory may change.
+    Step(Option<Word>),
+}
+
+/// A word that an instruction may change, and what it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Word {
+    operation: Operation,
+    old: u128,
 }
 
 /// Where a thread stopped, for the engine.
@@ -61,7 +77,8 @@ impl Point {
     /// The address of the memory operand.
     fn target(&self, registers: &Registers, bias: usize) -> Option<(usize, usize)> {
         let operand = self.operand?;
-        let register = |number: Option<u8>| number.map_or(0, |number| registers[usize::from(number)] as usize);
+        let register =
+            |number: Option<u8>| number.map_or(0, |number| registers[usize::from(number)] as usize);
         let start = if operand.relative { bias } else { register(operand.base) };
         let index = register(operand.index).wrapping_mul(usize::from(operand.scale));
         let address = start.wrapping_add(index).wrapping_add(operand.displacement as usize);
@@ -105,7 +122,7 @@ impl Point {
         writes.then_some(new)
     }
 
-    /// Does it in an exploration; false when it must be stepped through.
+    /// Does it in an exploration.
     ///
     /// # Safety
     /// `engine` was returned by `enter` in a model thread that stopped here, and is not borrowed.
@@ -115,7 +132,7 @@ impl Point {
         registers: &mut Registers,
         copies: &Copies,
         bias: usize,
-    ) -> bool {
+    ) -> Done {
         // The kernel left the place after the `int3`; what is remembered of a place is a return address.
         let pc = self.address + 1;
         let target = self.target(registers, bias);
@@ -169,15 +186,25 @@ impl Point {
                     let result = interpose::call(engine, &Stop { pc, registers }, number, arguments);
                     return_from_kernel(registers, self.next, result);
                 }
+                (Act::Alone, Some((address, size))) if aligned((address, size)) => {
+                    let operation = (*engine).operation(Kind::Update, address, size);
+                    Engine::step(engine, &Stop { pc, registers }, operation);
+                    touch(engine, Touch::AtomicWrite, address, size, pc);
+                    (*engine).fence(SEQUENTIAL);
+                    let old = (*engine).read_newest(operation).value;
+                    return Done::Step(Some(Word { operation, old }));
+                }
                 (Act::Fence | Act::Alone | Act::Load | Act::Store | Act::Update | Act::Locked, _) => {
                     Engine::step(engine, &Stop { pc, registers }, Operation::without_memory(Kind::Fence));
                     (*engine).fence(SEQUENTIAL);
                     (*engine).record(&Stop { pc, registers }, |_| What::Fence { order: SEQUENTIAL });
-                    return self.natively(registers, copies, bias);
+                    if !self.natively(registers, copies, bias) {
+                        return Done::Step(None);
+                    }
                 }
             }
         }
-        true
+        Done::Yes
     }
 
     /// # Safety
@@ -220,8 +247,23 @@ impl Point {
         unsafe {
             let what = |_: &mut Engine| What::Store { address, size, value, order, before: 0 };
             (*engine).record(&Stop { pc: self.address + 1, registers }, what);
-            (*engine).issue(operation, value);
+            (*engine).issue(operation, value, self.address + 1);
         }
+    }
+}
+
+impl Engine {
+    /// An instruction was stepped through that may have changed `word`.
+    pub fn changed(&mut self, word: Word) {
+        let Word { operation, old } = word;
+        let (address, size) = (operation.address, operation.size as usize);
+        let value = peek(address, size);
+        if value != old {
+            poke(address, size, old);
+            let clock = self.threads[self.running].clock;
+            self.commit(operation, value, clock);
+        }
+        self.fence(SEQUENTIAL);
     }
 }
 

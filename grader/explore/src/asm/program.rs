@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, Reader, SectionId, Unit};
+use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId, Unit};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
@@ -34,6 +34,7 @@ fn look(executable: &[u8]) -> Option<Vec<Function>> {
         let data = object.section_by_name(id.name()).and_then(|section| section.data().ok());
         Ok(EndianSlice::new(data.unwrap_or_default(), LittleEndian))
     };
+    let code = Text::of(&object)?;
     let dwarf = Dwarf::load(section).ok()?;
     let mut symbols: Vec<(u64, u64)> = Vec::new();
     let mut instrumentation: BTreeSet<u64> = BTreeSet::new();
@@ -44,46 +45,59 @@ fn look(executable: &[u8]) -> Option<Vec<Function>> {
         }
     }
     symbols.sort_unstable();
-    let asm = asm(&dwarf, &|range| calls(&object, range, &instrumentation))?;
+    let asm = asm(&dwarf, &|range| code.calls(range, &instrumentation))?;
     let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
     for range in asm {
         let after = symbols.partition_point(|&(address, _)| address <= range.start);
-        let Some(&(start, size)) = after.checked_sub(1).and_then(|index| symbols.get(index)) else { continue };
+        let Some(&(start, size)) = after.checked_sub(1).and_then(|index| symbols.get(index)) else {
+            continue;
+        };
         let size = size.max(range.end - start);
-        let Some(code) = code(&object, start..start + size) else { continue };
-        let function =
-            functions.entry(start).or_insert_with(|| Function { start, code: code.to_vec(), asm: Vec::new() });
+        let Some(bytes) = code.get(start..start + size) else { continue };
+        let function = functions.entry(start).or_insert_with(|| Function {
+            start,
+            code: bytes.to_vec(),
+            asm: Vec::new(),
+        });
         function.asm.push(range);
     }
     Some(functions.into_values().collect())
 }
 
-fn code<'a>(object: &object::File<'a>, range: Range<u64>) -> Option<&'a [u8]> {
-    object.sections().find_map(|section| {
-        let start = section.address();
-        if range.start < start || range.end > start + section.size() {
-            return None;
-        }
-        let bytes = section.data().ok()?;
-        bytes.get((range.start - start) as usize..(range.end - start) as usize)
-    })
+/// The program's code.
+struct Text<'a> {
+    start: u64,
+    bytes: &'a [u8],
 }
 
-/// Whether there is a call of one of `targets` in `range`: `e8` and the distance.
-fn calls(object: &object::File<'_>, range: Range<u64>, targets: &BTreeSet<u64>) -> bool {
-    let Some(code) = code(object, range.clone()) else { return false };
-    code.windows(5).enumerate().any(|(offset, bytes)| {
-        let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
-        let next = range.start + offset as u64 + 5;
-        bytes[0] == 0xe8 && targets.contains(&next.wrapping_add_signed(i64::from(distance)))
-    })
+impl<'a> Text<'a> {
+    fn of(object: &object::File<'a>) -> Option<Text<'a>> {
+        let section = object.section_by_name(".text")?;
+        Some(Text { start: section.address(), bytes: section.data().ok()? })
+    }
+
+    fn get(&self, range: Range<u64>) -> Option<&'a [u8]> {
+        let offset = |address: u64| address.checked_sub(self.start).map(|offset| offset as usize);
+        self.bytes.get(offset(range.start)?..offset(range.end)?)
+    }
+
+    /// Whether there is a call of one of `targets` in `range`: `e8` and the distance.
+    fn calls(&self, range: Range<u64>, targets: &BTreeSet<u64>) -> bool {
+        let (Some(code), Some(&first), Some(&last)) =
+            (self.get(range.clone()), targets.first(), targets.last())
+        else {
+            return false;
+        };
+        code.windows(5).enumerate().filter(|(_, bytes)| bytes[0] == 0xe8).any(|(offset, bytes)| {
+            let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+            let target = (range.start + offset as u64 + 5).wrapping_add_signed(i64::from(distance));
+            (first..=last).contains(&target) && targets.contains(&target)
+        })
+    }
 }
 
 /// The ranges of the explored units' code that come from `asm!` blocks.
-fn asm(
-    dwarf: &Dwarf<Bytes<'_>>,
-    instrumented: &dyn Fn(Range<u64>) -> bool,
-) -> Option<Vec<Range<u64>>> {
+fn asm(dwarf: &Dwarf<Bytes<'_>>, instrumented: &dyn Fn(Range<u64>) -> bool) -> Option<Vec<Range<u64>>> {
     let text = |bytes: Option<Bytes<'_>>| bytes.map_or(String::new(), |bytes| lossy(&bytes));
     let mut units = Vec::new();
     let mut explored = BTreeSet::new();
@@ -96,7 +110,10 @@ fn asm(
         let directory = text(unit.comp_dir);
         let mut ranges = dwarf.unit_ranges(&unit).ok()?;
         while let Some(range) = ranges.next().ok()? {
-            if !explored.contains(&directory) && range.begin < range.end && instrumented(range.begin..range.end) {
+            if !explored.contains(&directory)
+                && range.begin < range.end
+                && instrumented(range.begin..range.end)
+            {
                 explored.insert(directory.clone());
             }
         }
@@ -112,11 +129,16 @@ fn asm(
 }
 
 fn lossy(bytes: &Bytes<'_>) -> String {
-    bytes.to_string_lossy().map(|text| text.into_owned()).unwrap_or_default()
+    bytes.to_string_lossy().into_owned()
 }
 
 /// Adds the ranges of one unit.
-fn lines(dwarf: &Dwarf<Bytes<'_>>, unit: &Unit<Bytes<'_>>, sources: &mut Sources, found: &mut Vec<Range<u64>>) {
+fn lines(
+    dwarf: &Dwarf<Bytes<'_>>,
+    unit: &Unit<Bytes<'_>>,
+    sources: &mut Sources,
+    found: &mut Vec<Range<u64>>,
+) {
     let Some(program) = unit.line_program.clone() else { return };
     let mut rows = program.rows();
     let mut files: BTreeMap<u64, String> = BTreeMap::new();
@@ -125,7 +147,8 @@ fn lines(dwarf: &Dwarf<Bytes<'_>>, unit: &Unit<Bytes<'_>>, sources: &mut Sources
         let address = row.address();
         let asm = !row.end_sequence() && {
             let index = row.file_index();
-            let path = files.entry(index).or_insert_with(|| path(dwarf, unit, header, index).unwrap_or_default());
+            let path =
+                files.entry(index).or_insert_with(|| path(dwarf, unit, header, index).unwrap_or_default());
             let column = match row.column() {
                 addr2line::gimli::ColumnType::LeftEdge => 0,
                 addr2line::gimli::ColumnType::Column(column) => column.get(),

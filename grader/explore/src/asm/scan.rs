@@ -1,7 +1,8 @@
 //! Which instructions of a function other threads can tell the order of, and what each does to memory.
 
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 
 use super::program::Function;
@@ -83,10 +84,12 @@ fn judge(
         _ => {}
     }
     let operand = (0..instruction.op_count()).find(|&index| instruction.op_kind(index) == OpKind::Memory);
-    let locked = instruction.has_lock_prefix() || instruction.mnemonic() == Mnemonic::Xchg && operand.is_some();
+    let locked =
+        instruction.has_lock_prefix() || instruction.mnemonic() == Mnemonic::Xchg && operand.is_some();
     // Instrumented code makes calls of its atomic operations, so these are never the compiler's own.
     let plain = !locked && !matches!(instruction.mnemonic(), Mnemonic::Cmpxchg | Mnemonic::Xadd);
-    if plain && !asm || instruction.is_stack_instruction() || instruction.flow_control() != FlowControl::Next {
+    if plain && !asm || instruction.is_stack_instruction() || instruction.flow_control() != FlowControl::Next
+    {
         return None;
     }
     let Some(operand) = operand else {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::copy::{Copies, Registers};
-use super::perform::Point;
-use super::scan::{self, Act, Visible};
+use super::mapped::Mapped;
+use super::perform::{Done, Point, Word};
 use super::program;
+use super::scan::{self, Act, Visible};
 use crate::engine::{self, Engine};
 
 /// The flag that makes the processor stop after one instruction.
@@ -31,16 +32,16 @@ struct Patches {
 static PATCHES: AtomicPtr<Patches> = AtomicPtr::new(ptr::null_mut());
 
 thread_local! {
-    /// The point that is stepped through.
-    static STEPPING: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The point that is stepped through, and what its word was.
+    static STEPPING: Cell<Option<(usize, Option<Word>)>> = const { Cell::new(None) };
 }
 
 const PAGE: usize = 4096;
 
 impl Patches {
     fn of_this_program() -> Option<Patches> {
-        let executable = std::fs::read("/proc/self/exe").ok()?;
-        let functions = program::functions(&executable);
+        let executable = Mapped::this_program()?;
+        let functions = program::functions(executable.bytes());
         let visible: Vec<Visible> = functions.iter().flat_map(scan::visible).collect();
         if visible.is_empty() {
             return None;
@@ -62,7 +63,9 @@ impl Patches {
 
     fn protect(&self, protection: i32) -> bool {
         // SAFETY: pages of this program's code.
-        self.pages.iter().all(|&page| unsafe { libc::mprotect(page as *mut libc::c_void, PAGE, protection) } == 0)
+        self.pages
+            .iter()
+            .all(|&page| unsafe { libc::mprotect(page as *mut libc::c_void, PAGE, protection) } == 0)
     }
 
     fn write(&self, byte: impl Fn(&Point) -> u8) {
@@ -115,7 +118,10 @@ pub fn engage() -> Result<Option<Engaged>, String> {
     let Some(patches) = FOUND.get_or_init(Patches::of_this_program).as_ref() else { return Ok(None) };
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !patches.protect(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) {
-        return Err("the explored code's pages cannot be made writable, so its inline assembly cannot be explored".into());
+        return Err(
+            "the explored code's pages cannot be made writable, so its inline assembly cannot be explored"
+                .into(),
+        );
     }
     PATCHES.store(ptr::from_ref(patches).cast_mut(), Ordering::Release);
     // SAFETY: all zeros is a valid `sigaction`; the handler has the signature that SA_SIGINFO asks for. No SA_ONSTACK: it
@@ -145,18 +151,25 @@ impl Drop for Engaged {
 /// Called by the kernel.
 unsafe extern "C" fn on_trap(signal: i32, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid context; the patches live as long as the program.
-    let (context, patches) = unsafe { (&mut *context.cast::<libc::ucontext_t>(), PATCHES.load(Ordering::Acquire).as_ref()) };
+    let (context, patches) =
+        unsafe { (&mut *context.cast::<libc::ucontext_t>(), PATCHES.load(Ordering::Acquire).as_ref()) };
     let registers: &mut Registers = &mut context.uc_mcontext.gregs;
     let rip = registers[libc::REG_RIP as usize] as usize;
     let Some(patches) = patches else { return };
-    let stepping = STEPPING.replace(usize::MAX);
-    if let Some(point) = patches.points.get(stepping) {
+    if let Some((index, word)) = STEPPING.take() {
+        let point = &patches.points[index];
         if rip == point.address {
             // A string instruction that is not done.
-            STEPPING.set(stepping);
-        } else {
-            set(point.address, BREAKPOINT);
-            registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
+            STEPPING.set(Some((index, word)));
+            return;
+        }
+        set(point.address, BREAKPOINT);
+        registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
+        if let Some(word) = word {
+            let engine = engine::enter();
+            // SAFETY: the engine is not borrowed while explored code runs.
+            unsafe { (*engine).changed(word) };
+            engine::leave(engine);
         }
         return;
     }
@@ -174,18 +187,23 @@ unsafe extern "C" fn on_trap(signal: i32, _info: *mut libc::siginfo_t, context: 
     // SAFETY: the engine is not borrowed while explored code runs.
     let done = unsafe {
         if engine.is_null() || Engine::unwinds(engine) {
-            point.natively(registers, &patches.copies, patches.bias)
+            if point.natively(registers, &patches.copies, patches.bias) {
+                Done::Yes
+            } else {
+                Done::Step(None)
+            }
         } else {
             point.explore(engine, registers, &patches.copies, patches.bias)
         }
     };
-    if done {
-        registers[libc::REG_RIP as usize] = point.next as i64;
-    } else {
-        STEPPING.set(index);
-        set(point.address, point.byte);
-        registers[libc::REG_RIP as usize] = point.address as i64;
-        registers[libc::REG_EFL as usize] |= TRAP_FLAG;
+    match done {
+        Done::Yes => registers[libc::REG_RIP as usize] = point.next as i64,
+        Done::Step(word) => {
+            STEPPING.set(Some((index, word)));
+            set(point.address, point.byte);
+            registers[libc::REG_RIP as usize] = point.address as i64;
+            registers[libc::REG_EFL as usize] |= TRAP_FLAG;
+        }
     }
     if !engine.is_null() {
         engine::leave(engine);

@@ -32,6 +32,14 @@ accesses! {
     __tsan_unaligned_read4: read, 4;
     __tsan_unaligned_read8: read, 8;
     __tsan_unaligned_read16: read, 16;
+    __tsan_unaligned_volatile_read2: read, 2;
+    __tsan_unaligned_volatile_read4: read, 4;
+    __tsan_unaligned_volatile_read8: read, 8;
+    __tsan_unaligned_volatile_read16: read, 16;
+    __tsan_unaligned_volatile_write2: write, 2;
+    __tsan_unaligned_volatile_write4: write, 4;
+    __tsan_unaligned_volatile_write8: write, 8;
+    __tsan_unaligned_volatile_write16: write, 16;
     __tsan_vptr_read: read, 8;
     __tsan_write1: write, 1;
     __tsan_write2: write, 2;
@@ -70,6 +78,9 @@ unsafe fn visit(engine: *mut Engine, touch: Touch, address: usize, pc: usize, ba
     // SAFETY: the borrows end before the coroutine is suspended.
     unsafe {
         let this = &mut *engine;
+        if this.buffers.busy(this.running) {
+            this.flush_for(address, size);
+        }
         let thread = &mut this.threads[this.running];
         let own_stack = thread.top.wrapping_sub(address) < engine::STACK;
         if touch == Touch::Write {

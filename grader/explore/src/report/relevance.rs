@@ -62,6 +62,8 @@ fn need(event: &Event, story: &Story, shared: &BTreeSet<usize>, keys: &BTreeSet<
                 Need::Context
             }
         }
+        What::Arrives { .. } => Need::Lead,
+        What::Delayed { .. } => Need::None,
         What::Woke { how: Woken::Asked } | What::Fence { .. } | What::Sleep { .. } => Need::Context,
         What::Spawn { .. } | What::Join { .. } | What::Finish | What::Yield => Need::None,
     }

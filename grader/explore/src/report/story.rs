@@ -198,6 +198,8 @@ pub fn atomic_address(what: &What) -> Option<usize> {
         What::Load { address, .. }
         | What::Store { address, .. }
         | What::Update { address, .. }
+        | What::Delayed { address, .. }
+        | What::Arrives { address, .. }
         | What::Wait { address, .. }
         | What::Wake { address, .. } => Some(*address),
         What::Fence { .. }

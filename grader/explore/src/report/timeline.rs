@@ -1,5 +1,6 @@
 //! The rows of the timeline: what each event that matters looks like, repetitions and all the rest folded.
 
+use super::assembly;
 use super::pattern::stale;
 use super::relevance::{self, Need};
 use super::source::Place;
@@ -193,6 +194,8 @@ pub fn effect(story: &Story, event: &Event) -> String {
             format!("{} → {}", value(*read), value(*written))
         }
         What::Update { read, written: None, .. } => format!("is {}: fails", value(*read)),
+        What::Delayed { .. } => "stays in the store buffer".to_owned(),
+        What::Arrives { value: stored, .. } => format!("its {} reaches memory", value(*stored)),
         What::Fence { .. } => "fence".to_owned(),
         What::Read { .. } => "reads".to_owned(),
         What::Write { .. } => "writes".to_owned(),
@@ -238,6 +241,9 @@ pub fn remark(story: &Story, index: usize, event: &Event) -> (String, bool) {
             (remark, stale(story, None).is_some_and(|stale| stale.read == index))
         }
         What::Store { before, .. } if *before > 0 => ("takes effect before older stores".to_owned(), false),
+        What::Store { .. } if assembly::stays(story, index) => {
+            ("in its store buffer: others do not see it yet".to_owned(), true)
+        }
         What::Woke { how: Woken::Spurious } => ("for no reason, as the kernel may".to_owned(), false),
         What::Woke { how: Woken::Interrupted } => ("a signal may end a wait".to_owned(), false),
         What::Wake { address, woken, .. } if woken.is_empty() => {
@@ -247,6 +253,8 @@ pub fn remark(story: &Story, index: usize, event: &Event) -> (String, bool) {
         What::Load { .. }
         | What::Store { .. }
         | What::Update { .. }
+        | What::Delayed { .. }
+        | What::Arrives { .. }
         | What::Fence { .. }
         | What::Read { .. }
         | What::Write { .. }

@@ -1,0 +1,92 @@
+//! Inline assembly: x86-TSO by litmus tests, and locks with a wrong twin of each.
+
+mod build;
+
+/// What the default exploration says of a scenario.
+fn says(name: &str) -> String {
+    let text = build::run("asm", name);
+    assert_eq!(text, build::run("asm", name), "the same again");
+    text
+}
+
+fn passes(name: &str) {
+    let text = says(name);
+    assert!(text.contains(": no finding; all interleavings"), "{text}");
+}
+
+/// `cause` begins the finding, which needs so many preemptions and so many delayed stores.
+fn fails(name: &str, cause: &str, preemptions: u32, oddities: u32) {
+    let text = says(name);
+    let text = text.split_once(": ").map_or("", |(_, rest)| rest);
+    assert!(text.starts_with(cause), "{name}: {text}");
+    let counts = format!("preemptions={preemptions} oddities={oddities} ");
+    assert!(text.contains(&counts), "{name}: {text}");
+}
+
+#[test]
+fn litmus_tests_have_exactly_the_outcomes_of_x86_tso() {
+    build::run("asm", "litmus");
+}
+
+#[test]
+fn random_programs_have_exactly_the_outcomes_of_x86_tso() {
+    build::run("asm", "random");
+}
+
+#[test]
+fn right_locks_pass() {
+    for name in ["swap", "swap-twice", "swap-3", "ttas", "ttas-twice", "cmpxchg", "cmpxchg-twice"] {
+        passes(name);
+    }
+    for name in ["ticket", "ticket-twice", "peterson", "peterson-twice"] {
+        passes(name);
+    }
+}
+
+#[test]
+fn assembly_meets_atomics_volatile_accesses_and_futexes() {
+    for name in [
+        "swap-atomic-unlock",
+        "swap-volatile-unlock",
+        "volatile-peterson",
+        "message",
+        "counter",
+        "futex-syscall",
+    ] {
+        passes(name);
+    }
+}
+
+#[test]
+fn operands_of_all_shapes_work() {
+    passes("private-words");
+    passes("bits");
+}
+
+#[test]
+fn a_missing_lock_prefix_is_found() {
+    fails("no-lock-prefix", "Race", 1, 0);
+    fails("ticket-no-lock-prefix", "Livelock", 1, 0);
+    fails("counter-no-lock-prefix", "Panic", 1, 0);
+}
+
+#[test]
+fn a_missing_fence_is_found() {
+    fails("peterson-no-fence", "Race", 1, 1);
+    fails("volatile-peterson-no-fence", "Race", 1, 1);
+}
+
+#[test]
+fn wrong_locks_are_found() {
+    fails("check-then-act", "Race", 1, 0);
+    fails("ticket-in-two-steps", "Livelock", 1, 0);
+    fails("stale-expected", "Race", 1, 0);
+    fails("unlock-by-stale-value", "Livelock", 1, 0);
+    fails("swap-ignored", "Race", 1, 0);
+    fails("unlock-forgotten", "Livelock", 0, 0);
+}
+
+#[test]
+fn a_system_call_that_could_block_is_refused() {
+    fails("strange-syscall", "Refused { thread: 0, call: \"the system call number 34\" }", 0, 0);
+}
