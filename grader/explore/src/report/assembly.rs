@@ -38,8 +38,9 @@ fn unlocked(story: &Story) -> Option<String> {
     })?;
     let word = atomic_address(&events[index].what).map(|address| story.word(address)).unwrap_or_default();
     Some(format!(
-        "The instruction in {} reads and writes {word} without the `lock` prefix: between its read and its write another \
-         processor can come in.",
+        "{} reads and writes {word} without the `lock` prefix ({}): between its read and its write another processor can \
+         come in.",
+        story.name(events[index].thread),
         story.at(index)
     ))
 }
