@@ -65,13 +65,13 @@ pub fn grade(
     }
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
-    progress.building(units.len());
     write(&scratch, course, &units)?;
     let explored: Vec<Unit<'_>> = selections
         .iter()
         .filter(|selection| selection.checks.iter().any(|check| check.evidence == Evidence::Explore))
         .filter_map(|selection| units.iter().find(|unit| unit.lab.name == selection.lab.name).cloned())
         .collect();
+    progress.building(units.len(), explored.len());
     let twins = Twins::default();
     std::thread::scope(|scope| {
         scope.spawn(|| twins.build(&scratch, course, &explored));

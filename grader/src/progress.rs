@@ -23,11 +23,15 @@ impl Progress {
         self.say("waiting for another grader to finish");
     }
 
-    /// Compilation of `count` subjects begins.
-    pub fn building(&self, count: usize) {
+    /// Compilation of `count` subjects begins, of so many a second time for the explorer.
+    pub fn building(&self, count: usize, explored: usize) {
         self.bar.set_length(count as u64);
+        let again = match explored {
+            0 => String::new(),
+            explored => format!(", {explored} of them twice: as it is, and for the explorer"),
+        };
         if count > 0 {
-            self.say(&format!("building {}", plural(count, "subject")));
+            self.say(&format!("building {}{again}", plural(count, "subject")));
         }
     }
 

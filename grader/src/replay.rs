@@ -55,7 +55,7 @@ pub fn replay(
     let units = std::slice::from_ref(&unit);
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
-    progress.building(1);
+    progress.building(1, 0);
     scratch.write(course, units)?;
     let twins = Twins::default();
     twins.build(&scratch, course, units);

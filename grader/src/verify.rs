@@ -34,10 +34,10 @@ pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings)
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
     let units: Vec<Unit<'_>> = plan.iter().map(|planned| planned.unit.clone()).collect();
-    progress.building(units.len());
-    scratch.write(course, &units)?;
     let explored: Vec<Unit<'_>> =
         plan.iter().filter(|planned| planned.explores()).map(|planned| planned.unit.clone()).collect();
+    progress.building(units.len(), explored.len());
+    scratch.write(course, &units)?;
     let twins = Twins::default();
     let builds = std::thread::scope(|scope| {
         scope.spawn(|| twins.build(&scratch, course, &explored));
