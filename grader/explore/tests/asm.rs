@@ -6,7 +6,7 @@ mod build;
 fn says(name: &str) -> String {
     let text = build::run("asm", name);
     let again = build::run("asm", name);
-    let counts = |text: &str| text[text.find("preemptions").unwrap_or(0)..].to_owned();
+    let counts = |text: &str| text.split(" micros=").next().map(str::to_owned);
     assert_eq!(counts(&text), counts(&again), "{name}");
     text
 }
@@ -19,10 +19,8 @@ fn passes(name: &str) {
 /// `cause` begins the finding, which needs so many preemptions and so many delayed stores.
 fn fails(name: &str, cause: &str, preemptions: u32, oddities: u32) {
     let text = says(name);
-    let text = text.split_once(": ").map_or("", |(_, rest)| rest);
-    assert!(text.starts_with(cause), "{name}: {text}");
-    let counts = format!("preemptions={preemptions} oddities={oddities} ");
-    assert!(text.contains(&counts), "{name}: {text}");
+    let begin = format!("{name}: {cause} preemptions={preemptions} oddities={oddities} ");
+    assert!(text.starts_with(&begin), "{text}");
 }
 
 #[test]
@@ -67,28 +65,29 @@ fn operands_of_all_shapes_work() {
 
 #[test]
 fn a_missing_lock_prefix_is_found() {
-    fails("no-lock-prefix", "Race", 1, 0);
-    fails("ticket-no-lock-prefix", "Livelock", 1, 0);
-    fails("counter-no-lock-prefix", "Panic", 1, 0);
+    fails("no-lock-prefix", "race", 1, 0);
+    fails("ticket-no-lock-prefix", "livelock", 1, 0);
+    fails("counter-no-lock-prefix", "panic", 1, 0);
 }
 
 #[test]
 fn a_missing_fence_is_found() {
-    fails("peterson-no-fence", "Race", 1, 1);
-    fails("volatile-peterson-no-fence", "Race", 1, 1);
+    fails("peterson-no-fence", "race", 1, 1);
+    fails("volatile-peterson-no-fence", "race", 1, 1);
 }
 
 #[test]
 fn wrong_locks_are_found() {
-    fails("check-then-act", "Race", 1, 0);
-    fails("ticket-in-two-steps", "Livelock", 1, 0);
-    fails("stale-expected", "Race", 1, 0);
-    fails("unlock-by-stale-value", "Livelock", 1, 0);
-    fails("swap-ignored", "Race", 1, 0);
-    fails("unlock-forgotten", "Livelock", 0, 0);
+    fails("check-then-act", "race", 1, 0);
+    fails("ticket-in-two-steps", "livelock", 1, 0);
+    fails("stale-expected", "race", 1, 0);
+    fails("unlock-by-stale-value", "livelock", 1, 0);
+    fails("swap-ignored", "race", 1, 0);
+    fails("unlock-forgotten", "livelock", 0, 0);
 }
 
 #[test]
 fn a_system_call_that_could_block_is_refused() {
-    fails("strange-syscall", "Refused { thread: 0, call: \"the system call number 34\" }", 0, 0);
+    fails("strange-syscall", "refused", 0, 0);
+    assert!(says("strange-syscall").contains("the system call number 34"));
 }
