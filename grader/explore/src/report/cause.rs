@@ -237,10 +237,15 @@ impl Sleeper<'_> {
             if let Some(held) = holder(story, address) {
                 return why_held(story, thread, &format!("{name} sleeps on {word} ({at})"), held);
             }
-            let who = if others.is_empty() { "nobody calls" } else { "nobody calls any more" };
-            return format!(
-                "{name} sleeps on {word} ({at}) because it is {value}, and {who} FUTEX_WAKE on it."
-            );
+            let text = format!("{name} sleeps on {word} ({at}) because it is {value}");
+            return match others.last() {
+                None => format!("{text}, and nobody calls FUTEX_WAKE on it."),
+                Some(call) => format!(
+                    "{text}. The last FUTEX_WAKE, by {} ({}), came before, and nobody calls again.",
+                    story.name(call.thread),
+                    self.call_at(call)
+                ),
+            };
         }
         let text = format!("{name} sleeps on {word} ({at}), which was {value}");
         match (torn(story, Some(address)), others.last()) {

@@ -35,8 +35,8 @@ pub struct Line {
 /// Between two columns.
 const BETWEEN: &str = " │ ";
 
-/// Columns that are narrower are of no use.
-const NARROWEST: usize = 30;
+/// A source line that is cut to fewer characters says nothing.
+const NARROWEST: usize = 15;
 
 /// Draws the timeline.
 pub fn lines(story: &Story, rows: &[Row], width: usize) -> Vec<Line> {
@@ -50,8 +50,9 @@ pub fn lines(story: &Story, rows: &[Row], width: usize) -> Vec<Line> {
     let digits = rows.iter().map(|row| length(&row.step.to_string())).max().unwrap_or(0);
     let gutter = digits.max(4) + 2;
     let room = width.saturating_sub(gutter + length(BETWEEN) * (threads.len() - 1));
-    let mut lines = if room / threads.len() >= NARROWEST {
-        let columns = columns(story, rows, &threads, &file, room);
+    let columns = columns(story, rows, &threads, &file, room);
+    let fits = columns.iter().all(|column| column.width >= column.place + 2 + NARROWEST + 2 + column.effect);
+    let mut lines = if fits {
         Table { story, threads, columns, file, gutter }.draw(rows)
     } else {
         List::new(story, rows, threads, file, gutter, width).draw(rows)
@@ -62,11 +63,12 @@ pub fn lines(story: &Story, rows: &[Row], width: usize) -> Vec<Line> {
     lines
 }
 
-/// A column's width, and how much of it the line's number takes.
+/// A column's width, and what of it the lines' numbers and the longest effect take.
 #[derive(Debug, Clone, Copy)]
 struct Column {
     width: usize,
     place: usize,
+    effect: usize,
 }
 
 fn folded(row: &Row) -> bool {
@@ -125,7 +127,15 @@ fn columns(story: &Story, rows: &[Row], threads: &[usize], file: &str, room: usi
     let least: Vec<usize> = threads.iter().map(|&thread| length(story.name(thread)).max(24)).collect();
     let wanted = if wide.iter().sum::<usize>() <= room { &wide } else { &short };
     let widths = share(wanted, &least, room);
-    wishes.iter().zip(widths).map(|(&[place, ..], width)| Column { width, place }).collect()
+    wishes
+        .iter()
+        .zip(widths)
+        .map(|(&[place, text, _, effect], width)| Column {
+            width,
+            place,
+            effect: if text > NARROWEST { effect } else { 0 },
+        })
+        .collect()
 }
 
 /// Each gets what it wants if that is no more than its share of the room; the rest is for the others.

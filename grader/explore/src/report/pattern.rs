@@ -126,6 +126,10 @@ pub fn holder(story: &Story, address: usize) -> Option<usize> {
     let mut value = 0;
     for (index, event) in events.iter().enumerate() {
         let Some(stored) = stores(event, address) else { continue };
+        if matches!(event.what, What::Update { name: "fetch_add" | "fetch_sub", .. }) {
+            // A counter, not a lock.
+            return None;
+        }
         let taken = reads(event, address).unwrap_or(value) == 0 && stored != 0;
         if stored == 0 {
             held = None;

@@ -98,6 +98,13 @@ fn choose(candidates: &[(usize, Row)], needs: &[Need], most: usize) -> Vec<bool>
     for &at in order.iter().take(most) {
         chosen[at] = true;
     }
+    // A single step takes no more room than the note that it is left out.
+    for at in 0..chosen.len() {
+        let neighbour = |at: Option<usize>| at.and_then(|at| chosen.get(at)).copied();
+        if neighbour(at.checked_sub(1)).unwrap_or(at == 0) && neighbour(Some(at + 1)).unwrap_or(false) {
+            chosen[at] = true;
+        }
+    }
     chosen
 }
 
