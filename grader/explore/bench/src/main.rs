@@ -123,7 +123,7 @@ fn number(words: &[String], index: usize) -> f64 {
 
 fn speed(built: &Built) {
     println!(
-        "\nexecutions per second (explore and loom: all with at most 3 preemptions; shuttle: at random)\n"
+        "\nexecutions per second of a processor (explore and loom: all with at most 3 preemptions; shuttle: at random)\n"
     );
     println!(
         "{:<32} {:>10} {:>10} {:>10} {:>8} {:>10} {:>22}",

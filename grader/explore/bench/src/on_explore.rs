@@ -12,7 +12,24 @@ mod sync {
     use std::cell::UnsafeCell;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    pub use std::sync::Arc as Shared;
+    /// As `Model::share` has it; a reference count would be one more thing to explore.
+    pub struct Shared<T: 'static>(&'static T);
+
+    impl<T> Shared<T> {
+        pub fn new(value: T) -> Shared<T> {
+            Shared(Box::leak(Box::new(value)))
+        }
+        pub fn clone(&self) -> Shared<T> {
+            Shared(self.0)
+        }
+    }
+
+    impl<T> std::ops::Deref for Shared<T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0
+        }
+    }
 
     pub struct Word(AtomicU32);
 
