@@ -389,7 +389,14 @@ impl Engine {
         }
         options |= 1 << default;
         let preempts = current == Some(default);
+        // A schedule names what differs from the default of a replay, which knows of no thread that is asleep.
+        let replayed = match current {
+            Some(thread) if enabled & 1 << thread != 0 => thread,
+            _ if enabled != 0 => self.next_after(enabled),
+            _ => default,
+        };
         if options == 1 << default {
+            self.take(default, replayed);
             return Some(self.resume_as(default));
         }
         let (way, node) = self.search.choose(self.steps, Decision::Thread, default as u8, options, preempts);
@@ -398,8 +405,8 @@ impl Engine {
             self.cause = Some(Cause::Diverged);
             return None;
         }
+        self.take(way, replayed);
         if way != default {
-            self.taken.push(Deviation { step: self.steps, decision: Decision::Thread, way: way as u8 });
             if way >= 16 {
                 self.oddities += 1;
             } else if preempts {
@@ -416,6 +423,13 @@ impl Engine {
             }
         }
         Some(self.resume_as(way))
+    }
+
+    /// Puts a decision into the schedule unless a replay would make it by itself.
+    fn take(&mut self, way: usize, replayed: usize) {
+        if way != replayed {
+            self.taken.push(Deviation { step: self.steps, decision: Decision::Thread, way: way as u8 });
+        }
     }
 
     /// Everybody takes turns: an execution that is far too long gets a fair chance to end.

@@ -11,3 +11,9 @@ fn check(name: &str, says: &str) {
 fn a_right_mutex_passes() {
     check("good-2", "no finding");
 }
+
+/// The schedule of an execution that was found while others were left out must lead a replay the same way.
+#[test]
+fn a_failure_among_three_threads_is_replayed() {
+    check("wake-before-release-3", "LostWakeUp");
+}

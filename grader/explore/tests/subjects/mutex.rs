@@ -145,6 +145,7 @@ fn main() {
         ("no-state-2", |model| count::<NoState2>(model, 2)),
         ("relaxed-unlock", |model| count::<RelaxedUnlock>(model, 2)),
         ("wake-before-release", |model| count::<WakeBeforeRelease>(model, 2)),
+        ("wake-before-release-3", |model| count::<WakeBeforeRelease>(model, 3)),
         ("no-lock", |model| count::<NoLock>(model, 2)),
         ("todo", |_| todo!("write it")),
     ]);
