@@ -82,7 +82,7 @@ impl Instruction {
     }
 
     /// Whether it enters the kernel, and so may take long.
-    fn is_system_call(&self) -> bool {
+    pub fn is_system_call(&self) -> bool {
         self.bytes.starts_with(&[0x0f, 0x05])
     }
 
@@ -168,12 +168,14 @@ pub struct Limit {
     pub spinning: bool,
     /// After an instruction that has changed the watched memory.
     pub until_change: bool,
+    /// Before an instruction that enters the kernel, unless it is the first one: it might not come back.
+    pub before_system_call: bool,
 }
 
 impl Limit {
     /// This many instructions.
     pub fn steps(steps: usize) -> Limit {
-        Limit { steps, visible: None, spinning: false, until_change: false }
+        Limit { steps, visible: None, spinning: false, until_change: false, before_system_call: false }
     }
 
     /// Before the next visible instruction after `visible` of them; 2,000 instructions at most.
@@ -256,6 +258,15 @@ impl<'c> Stepper<'c> {
         Ok(Instruction { callers: self.callers(registers.rsp), ..self.instruction(registers.rip) })
     }
 
+    /// The number of the system call that it is about to make, if the next instruction is one.
+    ///
+    /// # Errors
+    /// As [`Stepper::step`].
+    pub fn system_call(&mut self) -> Result<Option<i64>, Stop> {
+        let registers = self.registers()?;
+        Ok(self.instruction(registers.rip).is_system_call().then_some(registers.rax as i64))
+    }
+
     /// The call instructions just before each address on the top of the stack.
     fn callers(&self, stack: u64) -> Vec<(u64, Vec<u8>)> {
         let mut bytes = [0u8; 1024];
@@ -327,9 +338,12 @@ impl<'c> Stepper<'c> {
         let mut seen: HashMap<Vec<u64>, u32> = HashMap::new();
         let mut before = self.watch.bytes();
         let mut last = 0;
-        for _ in 0..limit.steps {
+        for done in 0..limit.steps {
             let registers = self.registers()?;
             let instruction = self.instruction(registers.rip);
+            if limit.before_system_call && done > 0 && instruction.is_system_call() {
+                return Ok(Reached::Limit);
+            }
             if instruction.is_visible() {
                 if limit.visible == Some(visible) {
                     return Ok(Reached::Limit);
