@@ -1,0 +1,258 @@
+//! Part 3: processes that stop or die in the middle of `open_or_create`.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use harness::{Check, Outcome, Shared, Stop, ensure};
+
+use crate::once::{Race, answer, everybody_is_content, settled, start};
+use crate::traced::Child;
+use crate::trusted::posix_works;
+
+/// More borders than any sensible `open_or_create` has.
+const BORDERS: usize = 240;
+
+/// What became of one border.
+struct Border {
+    /// The number of the border, and the system call there.
+    number: usize,
+    call: String,
+    /// What is wrong, if something is.
+    wrong: Option<String>,
+}
+
+/// Where the tracer is, for the message when somebody waits for ever.
+struct Where {
+    border: AtomicU32,
+    /// 0: nothing is known to be amiss; otherwise who has to come back now.
+    phase: AtomicU32,
+}
+
+/// Goes over the borders of one call of `open_or_create`, one race a border, in one worker that traces its own children.
+/// Returns the number of borders.
+fn over_all_borders(
+    check: &mut Check,
+    expected: &str,
+    phases: [&str; 3],
+    visit: impl Fn(&Race, Child, &dyn Fn(u32)) -> io::Result<Option<String>>,
+) -> Result<usize, Stop> {
+    posix_works(check)?;
+    let races: Vec<Race> = (0..BORDERS).map(|_| Race::new(check, 600)).collect();
+    let place = Shared::new(Where { border: AtomicU32::new(0), phase: AtomicU32::new(0) });
+    let answer = check.ask("`open_or_create`, stopped at each system call in turn", || {
+        for (number, race) in races.iter().enumerate() {
+            place.border.store(number as u32, SeqCst);
+            place.phase.store(0, SeqCst);
+            let border = match one_border(race, number, &|phase| place.phase.store(phase, SeqCst), &visit) {
+                Ok(Some(border)) => border,
+                Ok(None) => return Ok((number as u64, String::new(), None)),
+                Err(error) => return Err(error.to_string()),
+            };
+            if border.wrong.is_some() {
+                return Ok((border.number as u64, border.call, border.wrong));
+            }
+        }
+        Ok((BORDERS as u64, String::new(), None))
+    });
+    let answer = answer.map_err(|stop| match (stop, place.phase.load(SeqCst)) {
+        (Stop::TimedOut(report), phase @ 1..) => {
+            let (border, who) = (place.border.load(SeqCst), phases[phase as usize - 1]);
+            Stop::TimedOut(format!("border {border} between a process and the kernel: {who}\n{report}"))
+        }
+        (stop, _) => stop,
+    })?;
+    let (number, call, wrong) =
+        answer.map_err(|error| Stop::inconclusive(format!("no process can be traced here: {error}")))?;
+    match wrong {
+        None => Ok(number as usize),
+        Some(wrong) => Err(Stop::failed(
+            expected,
+            format!("stopped at the system call `{call}` (border {number}): {wrong}"),
+            "`open_or_create`: what others find at this moment",
+        )),
+    }
+}
+
+/// `None` when the call is over before that border.
+fn one_border(
+    race: &Race,
+    number: usize,
+    phase: &dyn Fn(u32),
+    visit: impl Fn(&Race, Child, &dyn Fn(u32)) -> io::Result<Option<String>>,
+) -> io::Result<Option<Border>> {
+    // A system call in the middle of `initialise`, so that there is a border.
+    let mut first = Child::start_stopped(|| {
+        race.call(0, || {
+            std::thread::yield_now();
+            Ok(())
+        });
+    })?;
+    let arrived = first.pass(number + 1)?;
+    if !arrived || race.board.answer(0) != answer::NONE {
+        return Ok(None);
+    }
+    let call = first.place();
+    let wrong = visit(race, first, phase)?;
+    race.name.remove();
+    Ok(Some(Border { number, call, wrong }))
+}
+
+/// Wherever one process is stopped, another one that comes then neither fails nor sees an unfinished segment.
+pub fn stopped_anywhere_nobody_is_misled(check: &mut Check) -> Outcome {
+    let phases = ["both processes should come back once the stopped one goes on", "", ""];
+    let borders = over_all_borders(
+        check,
+        "wherever a process is stopped in `open_or_create`, another one that comes then gets the initialised segment, at once or when the first goes on",
+        phases,
+        |race, mut first, phase| {
+            let mut second = Child::start(|| race.call(1, || Ok(())))?;
+            second.settle();
+            phase(1);
+            first.release();
+            first.join();
+            second.join();
+            let wrong = [(0, "the stopped process"), (1, "the other process")]
+                .into_iter()
+                .find_map(|(who, name)| Some(format!("{name} {}", race.wrong(who)?)));
+            let runs = race.board.runs.load(SeqCst);
+            let twice = (runs != 1).then(|| format!("`initialise` ran {runs} times"));
+            let dirty = race.board.dirty.load(SeqCst) > 0;
+            Ok(wrong.or(twice).or(dirty.then(|| "`initialise` got other bytes than zeros".into())))
+        },
+    )?;
+    check.note(format!("stopped before and after each system call: {borders} places"));
+    Ok(())
+}
+
+/// Wherever the first process is killed, one that waits and one that comes later get the segment.
+pub fn killed_anywhere_somebody_takes_over(check: &mut Check) -> Outcome {
+    let phases = [
+        "process A was killed there (it is dead, though nobody has waited for it yet), and process B, which had waited for it, never came back",
+        "process A was killed there, process B took over, and process C, which came later, never came back",
+        "",
+    ];
+    let borders = over_all_borders(
+        check,
+        "wherever the first process is killed in `open_or_create`, one that waits and one that comes later get the initialised segment",
+        phases,
+        |race, first, phase| {
+            let mut second = Child::start(|| race.call(1, || Ok(())))?;
+            second.settle();
+            phase(1);
+            first.kill();
+            second.join();
+            phase(2);
+            let mut third = Child::start(|| race.call(2, || Ok(())))?;
+            third.join();
+            let wrong = [(1, "the process that waited"), (2, "the process that came later")]
+                .into_iter()
+                .find_map(|(who, name)| {
+                    Some(format!("the first was killed there, and {name} {}", race.wrong(who)?))
+                });
+            let runs = race.board.runs.load(SeqCst);
+            let often = (runs > 2).then(|| format!("`initialise` ran {runs} times, with one death"));
+            let dirty = race.board.dirty.load(SeqCst) > 0;
+            let dirty = dirty
+                .then(|| "the successor's `initialise` got what the dead process had left, not zeros".into());
+            Ok(wrong.or(often).or(dirty))
+        },
+    )?;
+    check.note(format!("killed before and after each system call: {borders} places"));
+    Ok(())
+}
+
+/// SIGKILL at moments drawn from the seed: the survivors get the segment.
+pub fn killed_at_random_moments(check: &mut Check) -> Outcome {
+    const ROUNDS: usize = 25;
+    posix_works(check)?;
+    let mut deaths = 0;
+    for _ in 0..ROUNDS {
+        let len = 20_000 + check.rng().below(40_000) as usize;
+        let race = Race::new(check, len);
+        let mut processes = Vec::new();
+        let victim = check.rng().below(3) as usize;
+        for who in 0..3 {
+            let what = if who == victim { "the process that is killed" } else { "a process that survives" };
+            processes.push(check.spawn(what, || {
+                race.board.gate.fetch_or(u32::from(who == victim), SeqCst);
+                race.call(who, || Ok(()));
+            })?);
+        }
+        check.wait_until("the call has begun", || race.board.gate.load(SeqCst) == 1)?;
+        let (begin, time) = (Instant::now(), Duration::from_micros(check.rng().below(600)));
+        while begin.elapsed() < time {
+            std::hint::spin_loop();
+        }
+        processes.remove(victim).kill();
+        deaths += u32::from(race.board.answer(victim) == answer::NONE);
+        for mut process in processes {
+            check.wait_until("each process has come back whom nobody has killed", || process.ended())?;
+            process.join()?;
+        }
+        for who in (0..3).filter(|&who| who != victim) {
+            if let Some(wrong) = race.wrong(who) {
+                return Err(Stop::failed(
+                    "of three processes that call `open_or_create`, the two that are not killed get the initialised segment",
+                    format!(
+                        "process {victim} was killed {} µs after its call began; process {who} {wrong}",
+                        time.as_micros()
+                    ),
+                    "`open_or_create`",
+                ));
+            }
+        }
+        let (runs, dirty) = (race.board.runs.load(SeqCst), race.board.dirty.load(SeqCst));
+        ensure!(runs <= 2, expected: "`initialise` runs twice at most when one process dies", observed: "{runs} times", look: "`open_or_create`");
+        ensure!(dirty == 0, expected: "`initialise` gets zero bytes, also after a death", observed: "other bytes", look: "`open_or_create`");
+    }
+    check.note(format!("{ROUNDS} rounds of three processes, {deaths} deaths before the call was over"));
+    Ok(())
+}
+
+/// Death in the middle of `initialise`, which has written half of the bytes: with somebody waiting, and with nobody.
+pub fn a_dead_initialiser_is_replaced(check: &mut Check) -> Outcome {
+    posix_works(check)?;
+    for waiting in [true, false] {
+        let len = 2_000 + check.rng().below(20_000) as usize;
+        let race = Race::new(check, len);
+        let board = &race.board;
+        let mut first = check.spawn("the process that dies in `initialise`", || {
+            race.call(0, || {
+                board.gate.store(1, SeqCst);
+                while board.gate.load(SeqCst) < 2 {
+                    std::thread::yield_now();
+                }
+                // SAFETY: ends this process without a chance to clean up.
+                unsafe { libc::raise(libc::SIGKILL) };
+                Ok(())
+            });
+        })?;
+        check
+            .wait_until("`initialise` is called", || board.gate.load(SeqCst) == 1 || board.answer(0) != 0)?;
+        let mut others = Vec::new();
+        if waiting {
+            for who in 1..3 {
+                others.push(start(check, &race, who, "a process that waits")?);
+            }
+            others.iter_mut().for_each(|other| _ = settled(other));
+        }
+        board.gate.store(2, SeqCst);
+        check.wait_until("the initialiser is dead", || first.ended())?;
+        if !waiting {
+            others.push(start(check, &race, 1, "a process that comes later")?);
+        }
+        let count = others.len();
+        let what = if waiting {
+            "the processes that waited have come back; the initialiser was killed half-way"
+        } else {
+            "the process that came later has come back; the initialiser had been killed half-way"
+        };
+        for mut other in others {
+            check.wait_until(what, || other.ended())?;
+            other.join()?;
+        }
+        everybody_is_content(&race, 1..1 + count, 2)?;
+    }
+    Ok(())
+}
