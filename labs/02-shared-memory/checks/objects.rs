@@ -35,17 +35,23 @@ pub fn create_never_takes_an_existing_object(check: &mut Check) -> Outcome {
     let create =
         |len: usize| told(Mapping::create(name.text(), len, mode).map(|mapping| keep(mapping, Mapping::len)));
     let secret = pattern(check, len);
-    let (made, again) = check.ask("`Mapping::create`", || {
+    let (made, again, still_there) = check.ask("`Mapping::create`", || {
         // SAFETY: sets this process's umask.
         unsafe { libc::umask(0o022) };
         let made = create(len).map(|len| len as u64);
         if let Ok(file) = name.object() {
             let _ = file.write_all_at(&secret, 0);
         }
-        (made, create(len / 2 + 1).map(|len| len as u64))
+        (made, create(len / 2 + 1).map(|len| len as u64), name.exists())
     })?;
     let seen = went_well(made, &call)?;
     ensure!(seen == len as u64, expected: "`len()` of the mapping is {len}", observed: "{seen}", look: "`Mapping::create`");
+    ensure!(
+        still_there,
+        expected: "a refused `create` leaves the existing object and its name as they were",
+        observed: "the name is gone after a second `create`",
+        look: "`Mapping::create`: what it does when the name is taken"
+    );
     let file = object(&name, &call)?;
     let status = file.metadata().map_err(|error| Stop::inconclusive(error.to_string()))?;
     let size = status.size();
@@ -282,15 +288,16 @@ pub fn views_stay_inside(check: &mut Check) -> Outcome {
     file.write_all_at(&secret, 0).map_err(|error| Stop::inconclusive(error.to_string()))?;
     let place = crate::trusted::map(&file, len).map_err(|error| Stop::inconclusive(error.to_string()))?;
     /// Where the view begins in the mapping, and what it reads.
-    fn look<T: Shareable, V: Wire>(
+    fn look<T: Shareable, V: Wire + Default>(
         memory: &Mapping,
         offset: u64,
         load: impl FnOnce(&T) -> V,
     ) -> Told<(u64, V)> {
         told(memory.view::<T>(offset as usize)).map(|view| {
-            let begin = (&raw const *view).addr() - memory.as_ptr().addr();
+            let begin = (&raw const *view).addr().wrapping_sub(memory.as_ptr().addr());
             // What is not in the mapping is not read.
-            (begin as u64, load(view))
+            let inside = begin.checked_add(size_of::<T>()).is_some_and(|end| end <= memory.len());
+            (begin as u64, if inside { load(view) } else { V::default() })
         })
     }
     let mut student = check.respondent("`Mapping::view`", |(kind, offset): (u8, u64)| {

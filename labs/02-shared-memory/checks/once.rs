@@ -234,8 +234,14 @@ pub fn nobody_is_early(check: &mut Check) -> Outcome {
     posix_works(check)?;
     let len = 1_000 + check.rng().below(9_000) as usize;
     let race = Race::new(check, len);
-    let first =
-        check.spawn("the process that initialises", || race.call(0, || wait_in_the_middle(&race.board)))?;
+    let board = &race.board;
+    let first = check.spawn("the process that initialises", || {
+        race.call(0, || wait_in_the_middle(board));
+        // It stays: its end must not be what frees the others.
+        while board.gate.load(SeqCst) < 3 {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    })?;
     check.wait_until("`initialise` is called", || {
         race.board.gate.load(SeqCst) == 1 || race.board.answer(0) != 0
     })?;
@@ -257,7 +263,10 @@ pub fn nobody_is_early(check: &mut Check) -> Outcome {
         answer::GOOD => Some("returned before `initialise` was through".to_string()),
         _ => race.wrong(who),
     });
-    race.board.gate.store(2, SeqCst);
+    board.gate.store(2, SeqCst);
+    let what = "the processes that waited have come back; `initialise` is through, and its process lives on";
+    check.wait_until(what, || others.iter_mut().all(|other| other.ended()))?;
+    board.gate.store(3, SeqCst);
     first.join()?;
     for other in others {
         other.join()?;

@@ -164,50 +164,84 @@ pub fn killed_anywhere_somebody_takes_over(check: &mut Check) -> Outcome {
 
 /// SIGKILL at moments drawn from the seed: the survivors get the segment.
 pub fn killed_at_random_moments(check: &mut Check) -> Outcome {
-    const ROUNDS: usize = 25;
+    const ROUNDS: usize = 40;
+    const PROCESSES: usize = 3;
     posix_works(check)?;
-    let mut deaths = 0;
-    for _ in 0..ROUNDS {
-        let len = 20_000 + check.rng().below(40_000) as usize;
-        let race = Race::new(check, len);
-        let mut processes = Vec::new();
-        let victim = check.rng().below(3) as usize;
-        for who in 0..3 {
-            let what = if who == victim { "the process that is killed" } else { "a process that survives" };
-            processes.push(check.spawn(what, || {
-                race.board.gate.fetch_or(u32::from(who == victim), SeqCst);
-                race.call(who, || Ok(()));
-            })?);
-        }
-        check.wait_until("the call has begun", || race.board.gate.load(SeqCst) == 1)?;
-        let (begin, time) = (Instant::now(), Duration::from_micros(check.rng().below(600)));
-        while begin.elapsed() < time {
-            std::hint::spin_loop();
-        }
-        processes.remove(victim).kill();
-        deaths += u32::from(race.board.answer(victim) == answer::NONE);
-        for mut process in processes {
-            check.wait_until("each process has come back whom nobody has killed", || process.ended())?;
-            process.join()?;
-        }
-        for who in (0..3).filter(|&who| who != victim) {
-            if let Some(wrong) = race.wrong(who) {
-                return Err(Stop::failed(
-                    "of three processes that call `open_or_create`, the two that are not killed get the initialised segment",
-                    format!(
-                        "process {victim} was killed {} µs after its call began; process {who} {wrong}",
-                        time.as_micros()
-                    ),
-                    "`open_or_create`",
-                ));
+    let rounds: Vec<(Race, usize, Duration)> = (0..ROUNDS)
+        .map(|_| {
+            let len = 500 + check.rng().below(5_000) as usize;
+            let victim = check.rng().below(PROCESSES as u64) as usize;
+            (Race::new(check, len), victim, Duration::from_micros(check.rng().below(300)))
+        })
+        .collect();
+    let round = Shared::new(AtomicU32::new(0));
+    let answer = check.ask("`open_or_create` in three processes, one of which is killed", || {
+        let mut deaths = 0;
+        for (number, (race, victim, time)) in rounds.iter().enumerate() {
+            round.store(number as u32, SeqCst);
+            match one_death(race, PROCESSES, *victim, *time) {
+                Ok((died, None)) => deaths += u32::from(died),
+                Ok((_, Some(wrong))) => return Ok((deaths, format!("in round {number} {wrong}"))),
+                Err(error) => return Err(error.to_string()),
             }
+            race.name.remove();
         }
-        let (runs, dirty) = (race.board.runs.load(SeqCst), race.board.dirty.load(SeqCst));
-        ensure!(runs <= 2, expected: "`initialise` runs twice at most when one process dies", observed: "{runs} times", look: "`open_or_create`");
-        ensure!(dirty == 0, expected: "`initialise` gets zero bytes, also after a death", observed: "other bytes", look: "`open_or_create`");
-    }
-    check.note(format!("{ROUNDS} rounds of three processes, {deaths} deaths before the call was over"));
+        Ok((deaths, String::new()))
+    });
+    let answer = answer.map_err(|stop| match stop {
+        Stop::TimedOut(report) => {
+            let (_, victim, time) = &rounds[round.load(SeqCst) as usize];
+            let micros = time.as_micros();
+            Stop::TimedOut(format!("process {victim} of {PROCESSES} was killed {micros} µs after its call began, and another one never came back\n{report}"))
+        }
+        stop => stop,
+    })?;
+    let (deaths, wrong) = answer.map_err(Stop::inconclusive)?;
+    ensure!(wrong.is_empty(), expected: "of three processes that call `open_or_create` the two that are not killed get the initialised segment", observed: wrong, look: "`open_or_create`: what others find when a process has died");
+    check.note(format!(
+        "{ROUNDS} rounds of three processes, {deaths} of them with a death before the call was over"
+    ));
     Ok(())
+}
+
+/// Whether the victim died within the call, and what is wrong with the others.
+fn one_death(
+    race: &Race,
+    processes: usize,
+    victim: usize,
+    time: Duration,
+) -> io::Result<(bool, Option<String>)> {
+    let mut children = Vec::new();
+    for who in 0..processes {
+        children.push(Child::start(|| {
+            race.board.gate.fetch_or(u32::from(who == victim), SeqCst);
+            race.call(who, || {
+                spin_for(Duration::from_micros(100));
+                Ok(())
+            });
+        })?);
+    }
+    while race.board.gate.load(SeqCst) == 0 {
+        std::hint::spin_loop();
+    }
+    spin_for(time);
+    children[victim].kill();
+    let died = race.board.answer(victim) == answer::NONE;
+    let mut survivors = (0..processes).filter(|&who| who != victim);
+    survivors.clone().for_each(|who| children[who].join());
+    let (runs, dirty) = (race.board.runs.load(SeqCst), race.board.dirty.load(SeqCst));
+    let after = format!("process {victim} was killed {} µs after its call began", time.as_micros());
+    let wrong = survivors.find_map(|who| Some(format!("{after}; process {who} {}", race.wrong(who)?)));
+    let often = (runs > 2).then(|| format!("{after}; `initialise` ran {runs} times"));
+    let dirty = (dirty > 0).then(|| format!("{after}; `initialise` got other bytes than zeros"));
+    Ok((died, wrong.or(often).or(dirty)))
+}
+
+fn spin_for(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 /// Death in the middle of `initialise`, which has written half of the bytes: with somebody waiting, and with nobody.
