@@ -327,15 +327,15 @@ pub fn views_stay_inside(check: &mut Check) -> Outcome {
         for offset in (0..=end + 9).chain(far) {
             let fits = offset.checked_add(size).is_some_and(|last| last <= end) && offset % align == 0;
             let call = format!("`view::<{name}>({offset})` of a mapping of {len} bytes");
-            let answer = student.ask((kind as u8, offset))?;
+            let look = "`Mapping::view`: the end (without overflow) and the alignment";
+            let answer = student.ask((kind as u8, offset)).map_err(|stop| match stop {
+                // A reference that may not be made ends the process at once.
+                Stop::Crashed { how, .. } if !fits => Stop::failed(format!("{call} is an error"), how, look),
+                stop => stop,
+            })?;
             questions += 1;
             if !fits {
-                went_wrong(
-                    answer,
-                    "InvalidInput",
-                    &call,
-                    "`Mapping::view`: the end (without overflow) and the alignment",
-                )?;
+                went_wrong(answer, "InvalidInput", &call, look)?;
                 continue;
             }
             let (begin, value) = went_well(answer, &call)?;

@@ -58,7 +58,10 @@ fn over_all_borders(
     let answer = answer.map_err(|stop| match (stop, place.phase.load(SeqCst)) {
         (Stop::TimedOut(report), phase @ 1..) => {
             let (border, who) = (place.border.load(SeqCst), phases[phase as usize - 1]);
-            Stop::TimedOut(format!("border {border} between a process and the kernel: {who}\n{report}"))
+            Stop::TimedOut(format!(
+                "process A had come to its system call number {}: {who}\n{report}",
+                border / 2 + 1
+            ))
         }
         (stop, _) => stop,
     })?;
@@ -68,10 +71,19 @@ fn over_all_borders(
         None => Ok(number as usize),
         Some(wrong) => Err(Stop::failed(
             expected,
-            format!("stopped at the system call `{call}` (border {number}): {wrong}"),
+            format!("{}: {wrong}", place_in_words(number, &call)),
             "`open_or_create`: what others find at this moment",
         )),
     }
+}
+
+/// Even borders are those on the way into the kernel.
+fn place_in_words(number: u64, call: &str) -> String {
+    let side = if number.is_multiple_of(2) { "before" } else { "after" };
+    format!(
+        "a process stopped just {side} its system call `{call}` (number {} since it began)",
+        number / 2 + 1
+    )
 }
 
 /// `None` when the call is over before that border.

@@ -114,12 +114,17 @@ pub fn private_segments_have_no_key(check: &mut Check) -> Outcome {
 
 /// All five fields, at several moments.
 pub fn status_is_what_the_kernel_knows(check: &mut Check) -> Outcome {
-    let mut student =
-        check.respondent("`Segment::status`", |id: i32| {
-            told(Segment::from_id(id).status().map(|status| {
-                (status.size as u64, status.attached, status.mode, status.creator, status.removed)
-            }))
-        })?;
+    let mut student = check.respondent("`Segment::status`", |id: i32| {
+        told(Segment::from_id(id).status().map(|status| {
+            (
+                status.size as u64,
+                status.attached,
+                format!("{:#o}", status.mode),
+                status.creator,
+                status.removed,
+            )
+        }))
+    })?;
     for attached in [0, 1, 3] {
         let key = Key::new(check)?;
         let size = 1 + check.rng().below(30_000);
@@ -127,7 +132,7 @@ pub fn status_is_what_the_kernel_knows(check: &mut Check) -> Outcome {
         let id = key.make(size as usize, mode.cast_signed())?;
         let places: Vec<_> = (0..attached).filter_map(|_| Attached::to(id).ok()).collect();
         let attached = places.len() as u64;
-        let mut wanted = (size, attached, mode, me(), false);
+        let mut wanted = (size, attached, format!("{mode:#o}"), me(), false);
         let answer = student.ask(id);
         remove_segment(id);
         let after = student.ask(id);

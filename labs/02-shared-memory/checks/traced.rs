@@ -85,8 +85,23 @@ impl Child {
 
     /// Which system call a stopped child is at.
     pub fn place(&self) -> String {
-        observe::blocked_in(self.pid(), self.pid())
-            .map_or("no system call".into(), |call| call.name.to_string())
+        let Some(call) = observe::blocked_in(self.pid(), self.pid()) else { return "(none)".into() };
+        let known = [
+            (libc::SYS_flock, "flock"),
+            (libc::SYS_ftruncate, "ftruncate"),
+            (libc::SYS_fstat, "fstat"),
+            (libc::SYS_statx, "statx"),
+            (libc::SYS_mmap, "mmap"),
+            (libc::SYS_munmap, "munmap"),
+            (libc::SYS_close, "close"),
+            (libc::SYS_linkat, "linkat"),
+            (libc::SYS_fcntl, "fcntl"),
+        ];
+        known
+            .iter()
+            .find(|(number, _)| *number == call.number)
+            .map_or(call.name, |(_, name)| name)
+            .to_string()
     }
 
     /// Lets a stopped child run on its own.
