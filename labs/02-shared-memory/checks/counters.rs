@@ -43,7 +43,7 @@ fn place_of<T: Sync>(memory: &SharedSlice<T>) -> NonNull<u8> {
 /// How much memory the submission asks for, with a limit of ours.
 fn lines_for(check: &Check, slots: usize) -> Result<SharedSlice<Line>, Stop> {
     let size = check.ask("`SharedCounters::size_for`", || SharedCounters::size_for(slots) as u64)?;
-    let (least, most) = (64 * (slots - 1) + 8, slots * MOST);
+    let (least, most) = (slots * 8, slots * MOST);
     ensure!((least as u64..=most as u64).contains(&size), expected: "`size_for({slots})` is between {least} and {most}", observed: "{size}", look: "`SharedCounters::size_for`");
     Ok(Shared::slice((size as usize).div_ceil(64), |_| Line::empty()))
 }
