@@ -219,7 +219,7 @@ pub fn one_of_many_initialises(check: &mut Check) -> Outcome {
 }
 
 /// Starts process `who` in the background.
-pub fn start<'a>(check: &Check, race: &'a Race, who: usize, what: &str) -> Result<Student<()>, Stop> {
+pub fn start(check: &Check, race: &Race, who: usize, what: &str) -> Result<Student<()>, Stop> {
     check.spawn(what, || race.call(who, || Ok(())))
 }
 

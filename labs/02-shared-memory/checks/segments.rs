@@ -86,10 +86,9 @@ pub fn private_segments_have_no_key(check: &mut Check) -> Outcome {
     let first = went_well(student.ask(())?, call)?;
     let second = student.ask(());
     let secret = check.rng().next_u64();
-    let read = Attached::to(first).and_then(|memory| {
+    let written = Attached::to(first).map(|memory| {
         // SAFETY: the segment has 100 bytes.
         unsafe { write_at(memory.place().as_ptr(), &secret.to_le_bytes()) };
-        Ok(())
     });
     let seen = check.ask("`Segment::attach` by identifier", || {
         told(Segment::from_id(first).attach(Access::ReadWrite).map(|memory| {
@@ -106,7 +105,7 @@ pub fn private_segments_have_no_key(check: &mut Check) -> Outcome {
     }
     let second = went_well(second, call)?;
     ensure!(first != second, expected: "two calls of {call} make two segments", observed: "both returned identifier {first}", look: "`Segment::create`: IPC_PRIVATE is not a key");
-    read.map_err(|error| Stop::inconclusive(error.to_string()))?;
+    written.map_err(|error| Stop::inconclusive(error.to_string()))?;
     let seen = went_well(seen?, "`Segment::attach` in a process that knows the identifier")?;
     ensure!(seen == secret.to_le_bytes(), expected: "a process that knows the identifier finds what was written: {secret:#x}", observed: "the bytes {seen:02x?}", look: "`Segment::attach`");
     Ok(())
