@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use harness::{Check, Outcome, Shared, SharedSlice, Stop, ensure, step};
+use harness::{Check, Options, Outcome, Shared, SharedSlice, Stop, ensure, step};
 use shared_memory::{Mapping, SharedCounters};
 
 use crate::trusted::{Name, map, page_size, posix_works, told, went_well, went_wrong};
@@ -118,14 +118,20 @@ pub fn a_cache_line_each(check: &mut Check) -> Outcome {
             ));
         }
     }
-    let note = false_sharing(check)?;
-    check.note(note);
+    // A machine too busy to measure on says nothing about the submission.
+    let patience = check.scaled(Duration::from_millis(300));
+    check.options(Options { deadline: Some(patience), ..Options::default() });
+    match false_sharing(check) {
+        Ok(note) => check.note(note),
+        Err(Stop::TimedOut(_)) => check.note("false sharing not measured: the machine was too busy"),
+        Err(stop) => return Err(stop),
+    }
     Ok(())
 }
 
 /// Two processes add to words of one line, then to words of two lines. For the report only.
 fn false_sharing(check: &mut Check) -> Result<String, Stop> {
-    const ADDITIONS: u32 = 100_000;
+    const ADDITIONS: u32 = 50_000;
     let cpus = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).map_or(1, |set| {
         (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).count()
     });
@@ -133,7 +139,7 @@ fn false_sharing(check: &mut Check) -> Result<String, Stop> {
         return Ok("false sharing cannot be seen on one processor".into());
     }
     let mut best = [f64::INFINITY; 2];
-    for _ in 0..3 {
+    for _ in 0..2 {
         for (apart, best) in best.iter_mut().enumerate() {
             let lines: SharedSlice<Line> = Shared::slice(2, |_| Line::empty());
             let times: SharedSlice<AtomicU64> = Shared::slice(2, |_| AtomicU64::new(0));
