@@ -71,20 +71,24 @@ extern "C" fn body(seen: usize) -> u8 {
         }
     }
     GLOBAL.fetch_add(1, SeqCst);
-    use_stack(seen.deep);
+    use_stack(seen.local.load(SeqCst), seen.deep);
     seen.started.store(1, SeqCst);
     seen.go.wait();
+    // SAFETY: the descriptor made above; nobody uses it.
+    unsafe { libc::syscall(libc::SYS_close, seen.descriptor.load(SeqCst)) };
     seen.ended.store(1, SeqCst);
     seen.value
 }
 
-/// Writes to about so many bytes of stack.
-fn use_stack(bytes: usize) {
-    let page = black_box([1u8; 4096]);
-    if bytes > 4096 {
-        use_stack(bytes - 4096);
+/// Writes to the stack down to so many bytes below `top`.
+fn use_stack(top: usize, bytes: usize) {
+    let mut part = [1u8; 1024];
+    let here = (&raw mut part) as usize;
+    black_box(&mut part);
+    if top - here < bytes {
+        use_stack(top, bytes);
     }
-    black_box(page);
+    black_box(&mut part);
 }
 
 /// Makes a task that runs `body`.
@@ -115,8 +119,6 @@ pub fn a_thread_is_a_task_that_shares(check: &mut Check) -> Outcome {
             // SAFETY: flags of a descriptor number; the file mode mask of this process.
             let (open, mask) =
                 unsafe { (libc::fcntl(seen.descriptor.load(SeqCst), libc::F_GETFD) >= 0, libc::umask(0o22)) };
-            // SAFETY: the body's descriptor, which nobody uses.
-            unsafe { libc::syscall(libc::SYS_close, seen.descriptor.load(SeqCst)) };
             let shared = (GLOBAL.load(SeqCst) == 1, open, mask == 0o123);
             let told = task.tid();
             seen.go.open();
