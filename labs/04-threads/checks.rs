@@ -145,7 +145,10 @@ fn panic_quietly(message: &str) -> ! {
 /// The processor time that nobody uses who sleeps.
 const BUSY: Duration = Duration::from_millis(300);
 
-/// Waits until the threads of process `pid` sleep in a system call. An error if they return instead, poll, or burn time.
+/// Looks at sleeping threads that must agree: whoever waits for a lock in the kernel for a moment does not sleep.
+const LOOKS: u32 = 20;
+
+/// Waits until the threads of process `pid` sleep in system calls. An error if they return instead, poll, or burn time.
 fn until_asleep(
     check: &Check,
     pid: i32,
@@ -155,32 +158,25 @@ fn until_asleep(
     look: &str,
 ) -> Outcome {
     let before = observe::cpu_time_of(pid).unwrap_or_default();
-    let mut early = false;
-    let mut spent = Duration::ZERO;
-    let calls = || tids.iter().map(|&tid| observe::blocked_in(pid, tid)).collect::<Option<Vec<_>>>();
+    let (mut early, mut spent) = (false, Duration::ZERO);
+    let (mut seen, mut same) = (None, 0);
     check.wait_until(&format!("{who} sleeps"), || {
         early = returned();
         spent = observe::cpu_time_of(pid).unwrap_or_default().saturating_sub(before);
-        early || calls().is_some() || spent > BUSY
+        let calls = tids.iter().map(|&tid| observe::blocked_in(pid, tid)).collect::<Option<Vec<_>>>();
+        same = if calls.is_some() && calls == seen { same + 1 } else { 0 };
+        seen = calls;
+        early || same >= LOOKS || spent > BUSY
     })?;
-    let expected = format!("{who} waits asleep");
-    if early {
-        return Err(Stop::failed(expected, format!("{who} did not wait: the call returned at once"), look));
-    }
-    match calls() {
-        None if spent > BUSY => Err(Stop::failed(
-            expected,
-            format!(
-                "{who} used {} ms of processor time while there was nothing to do but wait",
-                spent.as_millis()
-            ),
-            look,
-        )),
-        Some(calls) if calls.iter().any(|call| call.name.contains("nanosleep")) => Err(Stop::failed(
-            expected,
-            format!("{who} naps and looks again (nanosleep), instead of being woken"),
-            look,
-        )),
-        _ => Ok(()),
-    }
+    let observed = if early {
+        format!("{who} did not wait: the call returned at once")
+    } else if same < LOOKS {
+        let used = spent.as_millis();
+        format!("{who} used {used} ms of processor time while there was nothing to do but wait")
+    } else if seen.is_some_and(|calls| calls.iter().any(|call| call.name.contains("nanosleep"))) {
+        format!("{who} naps and looks again (nanosleep), instead of being woken")
+    } else {
+        return Ok(());
+    };
+    Err(Stop::failed(format!("{who} waits asleep"), observed, look))
 }

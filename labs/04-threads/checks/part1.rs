@@ -155,7 +155,7 @@ pub fn exit_works_from_any_depth(check: &mut Check) -> Outcome {
             check,
             &format!("`exit`, {depth} calls deep"),
             "`exit` ends one thread",
-            "`exit`: a foreign unwinding (`pthread_exit`) cannot pass `catch_unwind`; unwind to the start routine with `resume_unwind`",
+            "`exit`: unwind with `resume_unwind`, and catch that in the start routine; a foreign unwinding (`pthread_exit`) cannot pass `catch_unwind`",
             || {
                 let thread = Thread::create(&PLAIN, descend, (depth, value));
                 let joined = created(thread).and_then(|thread| told(thread.join()));

@@ -52,7 +52,7 @@ pub fn tokens_are_right(check: &mut Check) -> Outcome {
         let Some(place) = (0..right.len()).find(|&place| seen.get(place) != Some(&right[place])) else {
             continue;
         };
-        let (right, seen, said) = (&right[place], seen.get(place), &delimiters[..=place]);
+        let (right, seen, said) = (&right[place], &seen.get(place).cloned().flatten(), &delimiters[..=place]);
         return Err(Stop::failed(
             format!("token {place} of {text:?} is {right:?}, with delimiters {said:?} in the calls so far"),
             format!("{seen:?} (text {round} of 300)"),

@@ -142,7 +142,7 @@ pub fn each_job_runs_once(check: &mut Check) -> Outcome {
         ensure!(wrong.is_none(), expected: "`wait` returns each job's own result ({workers} workers)", observed: "that of job {wrong:?} is not its own", look: "`Job::wait`");
         if workers == 1 {
             let sorted = order.is_sorted();
-            ensure!(sorted, expected: "one worker runs the jobs in the order of submission", observed: "the places in time of jobs 0, 1, 2 … are {order:?}", look: "the queue of `Pool`: first in, first out");
+            ensure!(sorted, expected: "one worker runs the jobs in the order of submission", observed: format!("jobs 0 to 9 were started in the places {:?} of 0 to 99", &order[..10]), look: "the queue of `Pool`: first in, first out");
         }
     }
     let none = check.ask("`Pool::new(0)`", || {
@@ -206,7 +206,7 @@ pub fn a_panic_costs_one_job(check: &mut Check) -> Outcome {
     let word = format!("{:x}", check.rng().next_u64());
     let (results, met) = ask(
         check,
-        "a `Pool` of 2 after 5 jobs that panicked",
+        "`wait` for 5 jobs that panic, in a `Pool` of 2,",
         "the process goes on",
         "how a worker runs a job: `catch_unwind`",
         || {

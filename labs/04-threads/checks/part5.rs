@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use harness::faults::{self, Action, Plan};
-use harness::{Check, Outcome, Shared, Stop, ensure, observe};
+use harness::{Check, Ending, Outcome, Shared, Stop, ensure, observe};
 use threads::{KernelTask, Kind, spawn_task};
 
 use super::{Gate, ask, pid, tid, until_asleep};
@@ -102,7 +102,7 @@ fn joined(joined: io::Result<u8>) -> Result<u8, String> {
     joined.map_err(|error| format!("an error from `join`: {error}"))
 }
 
-const LOOK: &str = "the flags that `spawn_task` gives to `clone`";
+const LOOK: &str = "the stack and the flags that `spawn_task` gives to `clone`";
 const GOES_ON: &str = "the process goes on";
 
 /// `Kind::Thread`: the same thread group, its own TID; memory, descriptors and file system state are common.
@@ -122,7 +122,11 @@ pub fn a_thread_is_a_task_that_shares(check: &mut Check) -> Outcome {
             let shared = (GLOBAL.load(SeqCst) == 1, open, mask == 0o123);
             let told = task.tid();
             seen.go.open();
-            ((pid(), tid()), listed, told, shared, joined(task.join()))
+            let value = joined(task.join());
+            // A task that is a process after all would be left.
+            // SAFETY: no status is asked for.
+            while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+            ((pid(), tid()), listed, told, shared, value)
         })?;
     if let Err(error) = &value {
         ensure!(caller.0 != 0, expected: "a task", observed: "{error}", look: "`spawn_task`");
@@ -331,7 +335,8 @@ pub fn join_survives_a_signal(check: &mut Check) -> Outcome {
     })?;
     let pid = process.pid();
     for round in 1..=3 {
-        until_it_waits(check, pid, &seen, "`join`", look)?;
+        let who = if round == 1 { "`join`" } else { "`join`, interrupted by a signal," };
+        until_it_waits(check, pid, &seen, who, look)?;
         // SAFETY: a signal for the main thread of our own worker.
         unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGUSR1) };
         check.wait_until("the signal has been handled", || {
@@ -339,7 +344,7 @@ pub fn join_survives_a_signal(check: &mut Check) -> Outcome {
         })?;
     }
     if !has_ended(pid) {
-        until_it_waits(check, pid, &seen, "`join` after a signal", look)?;
+        until_it_waits(check, pid, &seen, "`join`, interrupted by a signal,", look)?;
     }
     seen.go.open();
     let value = process.join()?;
@@ -364,14 +369,19 @@ pub fn a_dropped_task_is_waited_for(check: &mut Check) -> Outcome {
     let pid = process.pid();
     until_it_waits(check, pid, &seen, "`drop`", look)?;
     seen.go.open();
-    let ending = process.ending()?;
-    let seen_ending = format!("{ending:?}");
-    let harness::Ending::Returned(mapped) = ending else {
-        return Err(Stop::failed(
-            "`drop` waits for the task, then unmaps its stack",
-            format!("the process died: {seen_ending}"),
-            look,
-        ));
+    let mapped = match process.ending()? {
+        Ending::Returned(mapped) => mapped,
+        Ending::Signalled(signal) => {
+            let expected = "`drop` waits for the task, then unmaps the stack that the task needs";
+            return Err(Stop::failed(
+                expected,
+                format!("the process was killed by {}", super::name_of(signal)),
+                look,
+            ));
+        }
+        ending => {
+            return Err(Stop::failed("`drop` of a task returns", format!("{ending:?}"), look));
+        }
     };
     ensure!(mapped == Ok(0), expected: "the stack of a dropped task is unmapped", observed: "{mapped:?} (1: still mapped)", look: look);
     let ended = seen.ended.load(SeqCst);
@@ -379,12 +389,8 @@ pub fn a_dropped_task_is_waited_for(check: &mut Check) -> Outcome {
     let reaped = check.ask("`drop` of a task of kind `Process`", || {
         // SAFETY: the body makes one system call, in a process of its own.
         drop(unsafe { spawn_task(Kind::Process, 64 << 10, kills_itself, 0) });
-        observe::children_of(pid_of_worker()).len()
+        observe::children_of(pid()).len()
     })?;
     ensure!(reaped == 0, expected: "a process that is dropped has been waited for", observed: "{reaped} child is left", look: look);
     Ok(())
-}
-
-fn pid_of_worker() -> i32 {
-    pid()
 }

@@ -34,7 +34,7 @@ pub enum JoinError {
 /// A thread whose start routine returns a `T`.
 ///
 /// A `Thread` that is dropped without [`join`](Thread::join) detaches its thread: it runs on, and what it holds is given back
-/// when it ends.
+/// when it ends. It is `Send` (a thread may be joined by another than its creator), also when it has pointers inside.
 #[derive(Debug)]
 pub struct Thread<T> {
     // Your fields.
@@ -231,6 +231,8 @@ impl<'t> Tokenizer<'t> {
 ///
 /// It stands on `pthread_key_create` with a destructor, `pthread_getspecific`, `pthread_setspecific` and
 /// `pthread_key_delete` (which runs no destructors). A process has 1024 keys (`PTHREAD_KEYS_MAX`).
+///
+/// It is `Sync` for every `T`, for no thread ever sees another's value.
 #[derive(Debug)]
 pub struct ThreadSpecific<T: 'static> {
     // Your fields.
@@ -263,7 +265,7 @@ impl<T: 'static> Drop for ThreadSpecific<T> {
     }
 }
 
-/// Initialises a global once, whoever comes first: `pthread_once(3)`.
+/// Initialises a global once, whoever comes first: `pthread_once(3)`. It is `Sync`, and can be a `static`.
 #[derive(Debug)]
 pub struct Once {
     // Your fields. Atomics and the futex system call are enough.
