@@ -389,7 +389,7 @@ pub fn a_dropped_task_is_waited_for(check: &mut Check) -> Outcome {
     let reaped = check.ask("`drop` of a task of kind `Process`", || {
         // SAFETY: the body makes one system call, in a process of its own.
         drop(unsafe { spawn_task(Kind::Process, 64 << 10, kills_itself, 0) });
-        observe::children_of(pid()).len()
+        observe::children_of(super::pid()).len()
     })?;
     ensure!(reaped == 0, expected: "a process that is dropped has been waited for", observed: "{reaped} child is left", look: look);
     Ok(())
