@@ -101,16 +101,16 @@ fn name_of(signal: c_int) -> String {
         .map_or_else(|_| format!("signal {signal}"), |signal| signal.to_string())
 }
 
-/// Waits in a worker, on nothing of the student's. The check's deadline ends it if need be.
-fn spin_until(mut condition: impl FnMut() -> bool) {
+/// Waits in a worker for a fact, and leaves the processor to those who bring it about. The check's deadline ends it if need be.
+fn wait_for(mut condition: impl FnMut() -> bool) {
     while !condition() {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
 /// Waits until the other threads of this process have ended.
 fn until_alone() {
-    spin_until(|| observe::threads_of(pid()).len() == 1);
+    wait_for(|| observe::threads_of(pid()).len() == 1);
 }
 
 /// A gate in shared memory. Who waits there sleeps.

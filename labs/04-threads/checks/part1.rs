@@ -7,7 +7,7 @@ use harness::{Check, Outcome, ensure};
 use threads::{Attributes, JoinError, Thread, exit};
 
 use super::pthreads;
-use super::{Gate, ask, panic_quietly, pid, spin_until, tid, until_alone};
+use super::{Gate, ask, panic_quietly, pid, tid, until_alone, wait_for};
 
 const PLAIN: Attributes = Attributes { stack_size: None, detached: false };
 const DETACHED: Attributes = Attributes { stack_size: None, detached: true };
@@ -112,7 +112,7 @@ pub fn attributes_are_obeyed(check: &mut Check) -> Outcome {
             );
             GO.open();
             let error = created(thread).map(std::mem::forget).err();
-            spin_until(|| error.is_some() || SEEN.load(SeqCst) != 0);
+            wait_for(|| error.is_some() || SEEN.load(SeqCst) != 0);
             until_alone();
             (error, SEEN.load(SeqCst))
         })?;
@@ -278,7 +278,7 @@ pub fn join_errors_are_returned(check: &mut Check) -> Outcome {
             .ok();
         }
         GO.open();
-        spin_until(|| SEEN.load(SeqCst) != -1);
+        wait_for(|| SEEN.load(SeqCst) != -1);
         pthreads::fail_join(libc::ESRCH);
         let refused = Thread::create(&PLAIN, |()| (), ()).map_or(-3, |thread| errno(thread.join()));
         until_alone();
@@ -378,8 +378,8 @@ fn mapped() -> usize {
 /// Nobody's stack stays mapped, whatever became of the handle.
 pub fn stacks_are_given_back(check: &mut Check) -> Outcome {
     static ENDED: AtomicUsize = AtomicUsize::new(0);
-    const COUNT: usize = 50;
-    const STACK: usize = 2 << 20;
+    const COUNT: usize = 16;
+    const STACK: usize = 8 << 20;
     for way in [0, 1, 2, 3, 4, 5] {
         let said = WAYS[way];
         let (grown, calls, failed) = check.ask(&format!("{COUNT} threads that are {said}"), || {
@@ -406,9 +406,9 @@ pub fn stacks_are_given_back(check: &mut Check) -> Outcome {
         ensure!(!failed, expected: "{COUNT} threads, one after the other", observed: "an error from `create`", look: "`Thread::create`");
         let (mib, whole) = (grown >> 20, (COUNT * STACK) >> 20);
         let (joinable, released) = calls;
-        ensure!(grown < COUNT * STACK / 2, expected: "the stacks of {COUNT} threads that are {said}, 2 MiB each, are given back", observed: "{mib} of {whole} MiB are still mapped; {released} of {joinable} joinable threads were joined or detached", look: "`Thread::detach`, `drop`: `pthread_detach` or `pthread_join`, once for each joinable thread");
+        ensure!(grown < COUNT * STACK / 2, expected: "the stacks of {COUNT} threads that are {said}, 8 MiB each, are given back", observed: "{mib} of {whole} MiB are still mapped; {released} of {joinable} joinable threads were joined or detached", look: "`Thread::detach`, `drop`: `pthread_detach` or `pthread_join`, once for each joinable thread");
         ensure!(released == joinable, expected: "each of {joinable} joinable threads is joined or detached", observed: "{released} were", look: "`Thread::detach`, `drop`");
     }
-    check.note("50 threads for each way out of a handle");
+    check.note("16 threads for each way out of a handle");
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::thread;
 use harness::{Check, Outcome, Rng, Shared, Stop, ensure, observe};
 use threads::{Once, ThreadSpecific, Tokenizer};
 
-use super::{Gate, panic_quietly, spin_until, tid, until_alone, until_asleep};
+use super::{Gate, panic_quietly, tid, until_alone, until_asleep, wait_for};
 
 /// What `strtok_r` does, character by character.
 fn oracle(text: &str, delimiters: &[String]) -> Vec<Option<String>> {
@@ -278,7 +278,7 @@ impl Scene {
                     self.written.store(1, SeqCst);
                 });
             });
-            spin_until(|| self.inside.load(SeqCst) == 1);
+            wait_for(|| self.inside.load(SeqCst) == 1);
             self.completed.fetch_max(ONCE.is_completed().into(), SeqCst);
             for waiter in &self.waiters {
                 scope.spawn(|| {

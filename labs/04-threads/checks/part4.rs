@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use harness::{Check, Outcome, Shared, ensure, observe};
 use threads::{Job, Pool, parallel_sum};
 
-use super::{Gate, ask, panic_quietly, pid, pthreads, spin_until, tid, until_alone, until_asleep};
+use super::{Gate, ask, panic_quietly, pid, pthreads, tid, until_alone, until_asleep, wait_for};
 
 /// A result with an errno, or 0 for errors of the library itself.
 fn errno_of<T>(result: std::io::Result<T>) -> Result<T, i32> {
@@ -49,7 +50,7 @@ pub fn the_work_is_split(check: &mut Check) -> Outcome {
                     workers[*item].store(tid(), SeqCst);
                     if together && first {
                         arrived.fetch_add(1, SeqCst);
-                        spin_until(|| arrived.load(SeqCst) >= wanted);
+                        wait_for(|| arrived.load(SeqCst) >= wanted);
                     }
                     1
                 });
@@ -79,7 +80,7 @@ pub fn a_failing_sum_cleans_up(check: &mut Check) -> Outcome {
                     panic_quietly("on purpose, by the check");
                 }
                 // The others are still at work when the panic comes.
-                (0..2000).for_each(|_| thread::yield_now());
+                thread::sleep(Duration::from_millis(2));
                 LATE.fetch_add(u32::from(RETURNED.load(SeqCst)), SeqCst);
                 1
             })
@@ -100,7 +101,7 @@ pub fn a_failing_sum_cleans_up(check: &mut Check) -> Outcome {
         let (sum, late) = check.ask(&format!("`parallel_sum` when thread {nth} cannot be made"), || {
             pthreads::fail_create(nth, libc::EAGAIN);
             let sum = parallel_sum(&items, 4, |_| {
-                (0..50).for_each(|_| thread::yield_now());
+                thread::sleep(Duration::from_millis(1));
                 LATE.fetch_add(u32::from(RETURNED.load(SeqCst)), SeqCst);
                 1
             });
@@ -158,7 +159,7 @@ fn rendezvous(pool: &Pool, workers: usize) -> usize {
     let arrived: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
     let job = move || {
         arrived.fetch_add(1, SeqCst);
-        spin_until(|| arrived.load(SeqCst) >= workers);
+        wait_for(|| arrived.load(SeqCst) >= workers);
     };
     let jobs = (0..workers).map(|_| pool.submit(job)).collect();
     wait_all(jobs).iter().filter(|result| result.is_ok()).count()
@@ -253,7 +254,7 @@ pub fn shutdown_finishes_the_queue(check: &mut Check) -> Outcome {
                 .collect();
             let opener = thread::spawn(|| {
                 // Once the main thread waits in `shutdown`, or has come back from it.
-                spin_until(|| RETURNED.load(SeqCst) || observe::thread_state_of(pid(), pid()) == Some('S'));
+                wait_for(|| RETURNED.load(SeqCst) || observe::thread_state_of(pid(), pid()) == Some('S'));
                 GO.open();
             });
             if by_drop {

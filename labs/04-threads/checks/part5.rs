@@ -114,7 +114,7 @@ pub fn a_thread_is_a_task_that_shares(check: &mut Check) -> Outcome {
                 Ok(task) => task,
                 Err(error) => return ((0, 0), false, 0, (false, false, false), Err(error)),
             };
-            super::spin_until(|| seen.started.load(SeqCst) == 1);
+            super::wait_for(|| seen.started.load(SeqCst) == 1);
             let listed = observe::threads_of(pid()).contains(&seen.tid.load(SeqCst));
             // SAFETY: flags of a descriptor number; the file mode mask of this process.
             let (open, mask) =
@@ -160,7 +160,7 @@ pub fn a_process_is_a_task_that_does_not(check: &mut Check) -> Outcome {
                 Ok(task) => task,
                 Err(error) => return (0, None, (0, false), Err(error), false),
             };
-            super::spin_until(|| seen.started.load(SeqCst) == 1);
+            super::wait_for(|| seen.started.load(SeqCst) == 1);
             let state = observe::state_of(seen.pid.load(SeqCst));
             // SAFETY: flags of a descriptor number.
             let open = unsafe { libc::fcntl(seen.descriptor.load(SeqCst), libc::F_GETFD) } >= 0;
@@ -215,7 +215,7 @@ pub fn the_stack_is_its_own(check: &mut Check) -> Outcome {
                 let own = mapping_of(&raw const own as usize).map(|(start, end, _)| (start, end));
                 let Ok(task) = make(kind, size, &seen) else { return Default::default() };
                 // A process that dies does not start either.
-                super::spin_until(|| {
+                super::wait_for(|| {
                     seen.started.load(SeqCst) == 1
                         || observe::state_of(task.tid()).is_none_or(|state| state == 'Z')
                 });

@@ -9,7 +9,7 @@ use harness::{Check, Outcome, Shared, Stop, ensure, observe};
 use threads::Isolation::{self, Processes, Threads};
 use threads::{creation_time, run_workers, switch_time};
 
-use super::{ask, panic_quietly, pid, pthreads, spin_until, tid};
+use super::{ask, panic_quietly, pid, pthreads, tid, wait_for};
 
 const BOTH: [Isolation; 2] = [Threads, Processes];
 
@@ -61,12 +61,12 @@ pub fn a_crash_takes_threads_not_processes(check: &mut Check) -> Outcome {
                 if pid() == caller {
                     return;
                 }
-                spin_until(|| who.iter().all(|who| who.pid.load(SeqCst) != 0));
+                wait_for(|| who.iter().all(|who| who.pid.load(SeqCst) != 0));
                 if index == victim {
                     crash(signal);
                 }
                 // The others go on when the crash is over; threads of the same process never will.
-                spin_until(|| has_ended(who[victim].pid.load(SeqCst)));
+                wait_for(|| has_ended(who[victim].pid.load(SeqCst)));
             });
             (caller, finished.map_err(|error| error.to_string()))
         })?;
@@ -107,7 +107,7 @@ pub fn a_panic_costs_one_worker(check: &mut Check) -> Outcome {
                         panicked.store(1, SeqCst);
                         panic_quietly("on purpose, by the check");
                     }
-                    spin_until(|| panicked.load(SeqCst) == 1);
+                    wait_for(|| panicked.load(SeqCst) == 1);
                 });
                 finished.map_err(|error| error.to_string())
             },
@@ -130,7 +130,7 @@ pub fn a_failed_fork_is_an_error(check: &mut Check) -> Outcome {
                 run_workers(3, isolation, |_| {
                     // A child that is left stays until somebody ends it, or the caller is gone.
                     let caller = std::os::unix::process::parent_id();
-                    spin_until(|| gate.load(SeqCst) == 1 || std::os::unix::process::parent_id() != caller);
+                    wait_for(|| gate.load(SeqCst) == 1 || std::os::unix::process::parent_id() != caller);
                 })
             });
             let children = observe::children_of(pid());
