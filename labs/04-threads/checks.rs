@@ -158,7 +158,7 @@ fn until_asleep(
     look: &str,
 ) -> Outcome {
     let before = observe::cpu_time_of(pid).unwrap_or_default();
-    let (mut early, mut spent) = (false, Duration::ZERO);
+    let (mut early, mut ended, mut spent) = (false, false, Duration::ZERO);
     let (mut seen, mut same) = (None, 0);
     check.wait_until(&format!("{who} sleeps"), || {
         early = returned();
@@ -166,8 +166,13 @@ fn until_asleep(
         let calls = tids.iter().map(|&tid| observe::blocked_in(pid, tid)).collect::<Option<Vec<_>>>();
         same = if calls.is_some() && calls == seen { same + 1 } else { 0 };
         seen = calls;
-        early || same >= LOOKS || spent > BUSY
+        ended = observe::state_of(pid).is_none_or(|state| state == 'Z');
+        early || ended || same >= LOOKS || spent > BUSY
     })?;
+    if ended && !early {
+        // Whoever joins the process says how it ended.
+        return Ok(());
+    }
     let observed = if early {
         format!("{who} did not wait: the call returned at once")
     } else if same < LOOKS {

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::thread;
 
-use harness::faults::{self, Action, Plan};
+use harness::faults::{self, Plan};
 use harness::{Check, Outcome, Shared, Stop, Student, ensure, observe};
 use threads::{Task, is_main_thread, process_id, tasks_of, thread_id};
 
@@ -186,31 +186,24 @@ pub fn a_task_may_vanish(check: &mut Check) -> Outcome {
     let gate = Shared::new(Gate::closed());
     let process = sleepers(check, &tids, &gate)?;
     let pid = process.pid();
-    let calls = check.ask("`tasks_of`", || {
+    let what = "`tasks_of` when a task ends meanwhile (opening fails with ENOENT, or reading with ESRCH)";
+    let answers = check.ask(what, || {
         let (_, calls) = faults::with(Plan::none(), || tasks_of(pid));
-        (faults::count(&calls, "open"), faults::count(&calls, "read"))
+        // The first open may be that of the directory.
+        let opens = (1..faults::count(&calls, "open")).map(|nth| ("open", nth, libc::ENOENT));
+        let reads = (0..faults::count(&calls, "read")).map(|nth| ("read", nth, libc::ESRCH));
+        let moments = opens.chain(reads).map(|(call, nth, errno)| {
+            let (tasks, _) = faults::with(Plan::fail(call, nth, errno), || tasks_of(pid));
+            let tasks = tasks.map(|tasks| tasks.len()).map_err(|error| error.to_string());
+            (call.to_owned(), nth, errno, tasks)
+        });
+        moments.collect::<Vec<_>>()
     })?;
-    // The first open may be that of the directory.
-    let opens = (1..calls.0).map(|nth| ("open", nth, libc::ENOENT));
-    let reads = (0..calls.1).map(|nth| ("read", nth, libc::ESRCH));
-    let mut tried = 0;
-    for (call, nth, errno) in opens.chain(reads) {
-        let what = format!("`tasks_of` when a task ends meanwhile ({call} fails with errno {errno})");
-        let answer = check.ask(&what, || {
-            let plan = Plan::new({
-                let mut seen = 0;
-                move |one| {
-                    seen += usize::from(one.is(call));
-                    if one.is(call) && seen == nth + 1 { Action::Fail(errno) } else { Action::Proceed }
-                }
-            });
-            let (tasks, _) = faults::with(plan, || tasks_of(pid));
-            tasks.map(|tasks| tasks.len()).map_err(|error| error.to_string())
-        })?;
+    let tried = answers.len();
+    for (call, nth, errno, answer) in answers {
         let seen = format!("{answer:?}");
         let fine = answer == Ok(NAMES.len()) || (call == "read" && answer == Ok(NAMES.len() + 1));
         ensure!(fine, expected: "5 of 6 tasks when {call} number {nth} fails with errno {errno}, because its task has ended", observed: "{seen}", look: "`tasks_of`: a task whose files are gone is no error");
-        tried += 1;
     }
     ensure!(tried > 0, expected: "`tasks_of` opens files in /proc/PID/task", observed: "no file was opened", look: "`tasks_of`");
     check.note(format!("{tried} moments at which a task may end"));
