@@ -371,23 +371,20 @@ impl Engine {
             return self.take_turns(enabled);
         }
         let awake = enabled & !self.asleep;
-        if awake == 0 && enabled != 0 {
-            self.redundant = true;
-            return None;
-        }
-        let mut options = u64::from(awake);
+        // When only sleepers could go on, going on would repeat an equivalent execution; ending a wait would not.
+        let candidates = if awake == 0 { enabled } else { awake };
         let default = match current {
-            Some(thread) if awake & 1 << thread != 0 => thread,
-            _ if awake != 0 => self.next_after(awake),
+            Some(thread) if candidates & 1 << thread != 0 => thread,
+            _ if candidates != 0 => self.next_after(candidates),
             _ => match self.first_timer() {
                 Some(thread) => thread + 16,
                 None => return self.nobody(),
             },
         };
+        let mut options = u64::from(awake) | 1 << default;
         if self.count > 1 && self.search.affords() {
             options |= self.unasked();
         }
-        options |= 1 << default;
         let preempts = current == Some(default);
         // A schedule names what differs from the default of a replay, which knows of no thread that is asleep.
         let replayed = match current {
@@ -395,14 +392,18 @@ impl Engine {
             _ if enabled != 0 => self.next_after(enabled),
             _ => default,
         };
-        if options == 1 << default {
-            self.take(default, replayed);
-            return Some(self.resume_as(default));
-        }
-        let (way, node) = self.search.choose(self.steps, Decision::Thread, default as u8, options, preempts);
+        let (way, node) = if options == 1 << default {
+            (default as u8, u32::MAX)
+        } else {
+            self.search.choose(self.steps, Decision::Thread, default as u8, options, preempts)
+        };
         let way = way as usize;
         if self.search.diverged_now() {
             self.cause = Some(Cause::Diverged);
+            return None;
+        }
+        if awake == 0 && way < 16 && enabled != 0 {
+            self.redundant = true;
             return None;
         }
         self.take(way, replayed);

@@ -5,9 +5,10 @@ use explore::{Budget, Cause, Explorer, Model, Report};
 /// A named body.
 pub type Scenario = (&'static str, fn(&Model));
 
-/// Runs the scenario that the command line names, or all, and prints one line for each.
+/// Runs the scenario that the command line names, or all for `all` or none, and prints one line for each. A second argument
+/// is a number of executions, to be used up as far as there are so many.
 pub fn main(scenarios: &[Scenario]) {
-    let wanted = std::env::args().nth(1);
+    let wanted = std::env::args().nth(1).filter(|name| name != "all");
     for (name, body) in scenarios {
         if wanted.as_deref().is_none_or(|wanted| wanted == *name) {
             let begin = std::time::Instant::now();
@@ -21,6 +22,10 @@ pub fn main(scenarios: &[Scenario]) {
 pub fn budget() -> Budget {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let mut budget = Budget::default();
+    if let Some(executions) = std::env::args().nth(2).and_then(|text| text.parse().ok()) {
+        budget.executions = executions;
+        budget.bound = 12;
+    }
     if let Some(bound) = number("BOUND") {
         budget.bound = bound as u8;
     }
