@@ -485,10 +485,11 @@ impl Engine {
                 continue;
             }
             let locations = self.memory.locations();
-            let changed = self.threads[index]
-                .watched
-                .iter()
-                .any(|&(location, version)| locations[location as usize].version != version);
+            let watched = &mut self.threads[index].watched;
+            let before = watched.len();
+            // What changed is forgotten: a loop that no longer looks there would never be seen to spin again.
+            watched.retain(|&(location, version)| locations[location as usize].version == version);
+            let changed = watched.len() != before;
             if changed {
                 self.spinning &= !(1 << index);
                 // It looks at everything anew: what it saw before it went in circles must not keep it awake.
