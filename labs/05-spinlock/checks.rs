@@ -1,12 +1,12 @@
 //! The checks of the spinlock lab.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use harness::step::{self, Limit, Reached, Section, Stepper, Watch, mark};
-use harness::{Check, Options, Outcome, Rng, Shared, Stop, Stress, ensure};
+use harness::step::{self, Limit, Reached, Stepper, Watch, mark};
+use harness::{Check, Exploration, JoinHandle, Model, Options, Outcome, Rng, Shared, Stop, Stress, ensure};
 use spinlock::{
     Guard, RawLock, SpinLock, TicketLock, TtasLock, atomic_swap, compare_and_swap, fetch_and_add, with_lock,
 };
@@ -221,50 +221,94 @@ fn each_is_one_locked_instruction(check: &mut Check) -> Outcome {
 
 // ---------------------------------------------------------------- Part 2
 
-/// Never two holders, wherever a process is interrupted.
-fn at_most_one_holder(check: &mut Check) -> Outcome {
-    let lock = check.shared("`SpinLock::new`", SpinLock::new)?;
-    exclusive(check, &lock, "`SpinLock::lock`", "`SpinLock::unlock`", SpinLock::lock, SpinLock::unlock)
+/// A lock, who is inside, and something that only its holder touches.
+struct Room<L> {
+    lock: L,
+    inside: AtomicU32,
+    visits: UnsafeCell<u32>,
 }
 
-/// Explores two processes that lock and unlock.
-fn exclusive<L: Sync>(
-    check: &Check,
-    lock: &Shared<L>,
-    enter_name: &str,
-    leave_name: &str,
-    enter: impl Fn(&L),
-    leave: impl Fn(&L),
-) -> Outcome {
-    let section = Section {
-        enter_name,
-        leave_name,
-        enter: &|| {
-            enter(lock);
-            true
-        },
-        leave: &|| leave(lock),
-        waits: true,
+// SAFETY: whether the lock keeps the visitors apart is what the checks are about.
+unsafe impl<L: Sync> Sync for Room<L> {}
+
+impl<L: RawLock> Room<L> {
+    fn new(lock: L) -> Room<L> {
+        Room { lock, inside: AtomicU32::new(0), visits: UnsafeCell::new(0) }
+    }
+
+    /// What a holder does.
+    fn stay(&self) {
+        let others = self.inside.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(others, 0, "2 threads hold the lock at the same time");
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Writes to memory that has no other protection than the lock.
+    fn sign(&self) {
+        // SAFETY: this thread holds the lock.
+        unsafe { *self.visits.get() += 1 };
+    }
+}
+
+/// Explores two threads that take the lock and give it back, twice each: that they are never inside together, and that
+/// each sees what the one before it has written.
+fn exclusive<L: RawLock + Sync + 'static>(check: &Check, new: fn() -> L) -> Outcome {
+    let turns = |model: &Model, room: &'static Room<L>, visit: fn(&Room<L>)| {
+        let threads = ["thread 1", "thread 2"].map(|name| {
+            model.spawn(name, move || {
+                for _ in 0..2 {
+                    room.lock.lock();
+                    visit(room);
+                    room.lock.unlock();
+                }
+            })
+        });
+        threads.into_iter().for_each(JoinHandle::join);
     };
-    let interleavings = step::mutual_exclusion(check, lock, &section)?;
-    check.note(format!("{interleavings} interleavings of two processes, single-stepped"));
-    Ok(())
+    check.explore("two threads lock and unlock twice", Exploration::default(), |model: &Model| {
+        turns(model, model.share(Room::new(new())), Room::stay);
+    })?;
+    check.explore("two threads write under the lock", Exploration::default(), |model: &Model| {
+        turns(model, model.share(Room::new(new())), Room::sign);
+    })
 }
 
-/// The same for attempts that never wait.
-fn tries<L: Sync>(
-    check: &Check,
-    lock: &Shared<L>,
-    enter_name: &str,
-    leave_name: &str,
-    enter: impl Fn(&L) -> bool,
-    leave: impl Fn(&L),
-) -> Outcome {
-    let section =
-        Section { enter_name, leave_name, enter: &|| enter(lock), leave: &|| leave(lock), waits: false };
-    let interleavings = step::mutual_exclusion(check, lock, &section)?;
-    check.note(format!("{interleavings} interleavings of two processes, single-stepped"));
-    Ok(())
+/// The same for attempts that never wait; a refused one leaves the lock to its holder.
+fn tries<L: RawLock + Sync + 'static>(check: &Check, new: fn() -> L) -> Outcome {
+    check.explore("two threads try the lock twice", Exploration::default(), |model: &Model| {
+        let room = model.share(Room::new(new()));
+        let threads = ["thread 1", "thread 2"].map(|name| {
+            model.spawn(name, move || {
+                for _ in 0..2 {
+                    if room.lock.try_lock() {
+                        room.stay();
+                        room.lock.unlock();
+                    }
+                }
+            })
+        });
+        threads.into_iter().for_each(JoinHandle::join);
+        assert!(room.lock.try_lock(), "`try_lock` says no although nobody holds the lock");
+    })?;
+    check.explore("two threads try a lock that is held", Exploration::default(), |model: &Model| {
+        let room = model.share(Room::new(new()));
+        assert!(room.lock.try_lock(), "`try_lock` says no to a lock that is free");
+        let threads = ["thread 1", "thread 2"].map(|name| {
+            model.spawn(name, move || {
+                for _ in 0..2 {
+                    assert!(!room.lock.try_lock(), "`try_lock` says yes although the lock is held");
+                }
+            })
+        });
+        threads.into_iter().for_each(JoinHandle::join);
+        room.lock.unlock();
+        assert!(room.lock.try_lock(), "`try_lock` says no although the lock was given back");
+    })
+}
+
+/// Never two holders, wherever one is interrupted.
+fn at_most_one_holder(check: &mut Check) -> Outcome {
+    exclusive(check, SpinLock::new)
 }
 
 /// The lock word goes from free to taken by an atomic instruction.
@@ -294,8 +338,7 @@ fn changes_atomically<L: Sync>(check: &Check, lock: &Shared<L>, name: &str, take
 
 /// `try_lock` says yes or no at once, and a refusal changes nothing.
 fn try_lock_never_waits(check: &mut Check) -> Outcome {
-    let lock = check.shared("`SpinLock::new`", SpinLock::new)?;
-    tries(check, &lock, "`SpinLock::try_lock`", "`SpinLock::unlock`", SpinLock::try_lock, SpinLock::unlock)
+    tries(check, SpinLock::new)
 }
 
 /// Two processes on two processors count under the lock; no count is lost.
@@ -342,8 +385,7 @@ fn holds_under_stress(check: &mut Check) -> Outcome {
 
 /// Never two holders of the test-and-test-and-set lock.
 fn ttas_at_most_one_holder(check: &mut Check) -> Outcome {
-    let lock = check.shared("`TtasLock::new`", TtasLock::new)?;
-    exclusive(check, &lock, "`TtasLock::lock`", "`TtasLock::unlock`", TtasLock::lock, TtasLock::unlock)
+    exclusive(check, TtasLock::new)
 }
 
 /// A waiter reads and pauses; it executes no locked instruction until the lock is free, and then gets in.
@@ -417,23 +459,31 @@ fn ttas_takes_the_lock_atomically(check: &mut Check) -> Outcome {
 
 /// `try_lock` says yes or no at once, and a refusal changes nothing.
 fn ttas_try_lock_never_waits(check: &mut Check) -> Outcome {
-    let lock = check.shared("`TtasLock::new`", TtasLock::new)?;
-    tries(check, &lock, "`TtasLock::try_lock`", "`TtasLock::unlock`", TtasLock::try_lock, TtasLock::unlock)
+    tries(check, TtasLock::new)
 }
 
 // ---------------------------------------------------------------- Part 4
 
 /// Never two holders of the ticket lock.
 fn ticket_at_most_one_holder(check: &mut Check) -> Outcome {
-    let lock = check.shared("`TicketLock::new`", TicketLock::new)?;
-    exclusive(
-        check,
-        &lock,
-        "`TicketLock::lock`",
-        "`TicketLock::unlock`",
-        TicketLock::lock,
-        TicketLock::unlock,
-    )
+    exclusive(check, || Waiting(TicketLock::new()))
+}
+
+/// A ticket lock in the clothes of the others.
+struct Waiting(TicketLock);
+
+impl RawLock for Waiting {
+    fn lock(&self) {
+        self.0.lock();
+    }
+
+    fn try_lock(&self) -> bool {
+        unreachable!("nobody tries a ticket lock")
+    }
+
+    fn unlock(&self) {
+        self.0.unlock();
+    }
 }
 
 /// Processes get in in the order in which they came, whoever is quickest when the lock is given back.
