@@ -270,6 +270,21 @@ fn exclusive<L: RawLock + Sync + 'static>(check: &Check, new: fn() -> L) -> Outc
     })?;
     check.explore("two threads write under the lock", Exploration::default(), |model: &Model| {
         turns(model, model.share(Room::new(new())), Room::sign);
+    })?;
+    check.explore("two threads wait for a lock that is held", Exploration::default(), |model: &Model| {
+        let room = model.share(Room::new(new()));
+        room.lock.lock();
+        let threads = ["thread 1", "thread 2"].map(|name| {
+            model.spawn(name, move || {
+                room.lock.lock();
+                room.stay();
+                room.lock.unlock();
+            })
+        });
+        // Both come to wait.
+        std::thread::yield_now();
+        room.lock.unlock();
+        threads.into_iter().for_each(JoinHandle::join);
     })
 }
 
