@@ -32,6 +32,12 @@ const MOST_UNWOUND: u32 = 100_000;
 
 thread_local! {
     static CURRENT: Cell<*mut Engine> = const { Cell::new(ptr::null_mut()) };
+    static RUNNING: Cell<*mut Engine> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The engine of the model thread that runs, also while it runs in the engine itself; null between executions.
+pub fn running() -> *mut Engine {
+    RUNNING.get()
 }
 
 /// The engine of the explored code that calls; null outside an exploration and inside the engine.
@@ -133,6 +139,9 @@ pub struct Engine {
     spurious_left: bool,
     signal: Signal,
     redundant: bool,
+    thread_locals: crate::process::Image,
+    /// Callers of `syscall`, and whether they are in the standard library.
+    callers: Vec<(usize, bool)>,
 }
 
 impl Engine {
@@ -166,6 +175,8 @@ impl Engine {
             spurious_left: false,
             signal: Signal::Switch,
             redundant: false,
+            thread_locals: crate::process::Image::default(),
+            callers: Vec::new(),
         }
     }
 
@@ -193,6 +204,7 @@ impl Engine {
         let body: Box<dyn FnOnce() + 'static> =
             unsafe { std::mem::transmute::<Box<dyn FnOnce() + '_>, Box<dyn FnOnce()>>(Box::new(body)) };
         self.start("main", body, Clock::NONE);
+        self.thread_locals.take();
         let engine = ptr::from_mut(self);
         // SAFETY: `engine` is this engine; nobody else holds a reference while a coroutine runs.
         unsafe { Engine::drive(engine) };
@@ -218,8 +230,10 @@ impl Engine {
                     None => return,
                 }
             };
+            RUNNING.set(engine);
             // SAFETY: the routine stays where it is while it runs.
             let result = unsafe { (*routine).resume(()) };
+            RUNNING.set(ptr::null_mut());
             // SAFETY: no coroutine runs.
             let engine = unsafe { &mut *engine };
             match result {
@@ -245,6 +259,10 @@ impl Engine {
     }
 
     fn clean_up(&mut self) {
+        if self.threads[..self.count].iter().any(|thread| thread.panic.is_some()) {
+            // std counts a thread's panics in a thread-local; of a panic that was given up half-way nothing may be left.
+            self.thread_locals.restore();
+        }
         for routine in self.routines[..self.count].iter_mut() {
             if let Some(mut routine) = routine.take() {
                 // Only now: a stack that another thread of this execution used again would look like a race.
@@ -255,6 +273,32 @@ impl Engine {
         }
         self.memory.reset();
         arena::reset();
+    }
+
+    /// Whether the return address `pc` is in the part of the standard library that talks to the operating system.
+    pub fn is_std(&mut self, pc: usize) -> bool {
+        if let Some(&(_, is_std)) = self.callers.iter().find(|(caller, _)| *caller == pc) {
+            return is_std;
+        }
+        let is_std = crate::report::source::Sources::of_this_program().in_std(pc);
+        self.callers.push((pc, is_std));
+        is_std
+    }
+
+    /// Gives the execution up when the running thread has used nearly all of its stack: the engine needs some itself.
+    ///
+    /// # Safety
+    /// As for [`step`](Engine::step).
+    #[inline]
+    pub unsafe fn mind_the_stack(engine: *mut Engine) {
+        // SAFETY: the borrow ends at once; the caller keeps the contract.
+        unsafe {
+            let thread = (*engine).running;
+            let used = (&(*engine).threads)[thread].top.wrapping_sub(shim::stack_pointer());
+            if used > STACK - crate::crash::RESERVE && used < STACK {
+                Engine::stop(engine, Cause::StackOverflow { thread });
+            }
+        }
     }
 
     /// Starts a model thread; None when there are too many.
@@ -637,6 +681,8 @@ impl Engine {
     /// `engine` was returned by [`enter`] in a model thread and is not borrowed.
     #[inline]
     pub unsafe fn step(engine: *mut Engine, place: &impl Place, operation: Operation) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { Engine::mind_the_stack(engine) };
         // SAFETY: the caller keeps the contract; the borrow ends at once.
         unsafe {
             if (*engine).buffers.busy((*engine).running) {

@@ -8,6 +8,7 @@ use std::sync::Once;
 use crate::api::Model;
 use crate::arena;
 use crate::asm;
+use crate::crash;
 use crate::engine::{self, Ended, Engine, Rules};
 use crate::finding::{Cause, Finding};
 use crate::schedule::Schedule;
@@ -387,11 +388,15 @@ fn prepare() {
         }));
     });
     arena::prepare();
+    crash::prepare();
     // What std makes on first use must not be made inside an execution, whose heap does not last.
     let _ = std::io::stdout();
     let _ = std::io::stderr();
     let _ = std::thread::current();
 }
+
+/// What std says before it aborts because a panic cannot unwind.
+const ENDS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
 /// A panic in explored code is not printed but kept; true when it was one.
 fn note_panic(info: &PanicHookInfo<'_>) -> bool {
@@ -406,7 +411,16 @@ fn note_panic(info: &PanicHookInfo<'_>) -> bool {
     };
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     // SAFETY: the engine is not borrowed while explored code runs.
-    unsafe { (*engine).caught_panic(message, place) };
+    unsafe {
+        // A destructor panicked while a panic unwound: std would abort the process now. What counts is the first panic.
+        if std::thread::panicking() && ENDS.contains(&message.as_str()) {
+            let thread = (*engine).running;
+            let (message, place) = (&(*engine).threads)[thread].panic.clone().unwrap_or((message, place));
+            let message = format!("{message} (and a destructor panicked while that unwound)");
+            Engine::stop(engine, Cause::Panic { thread, message, place });
+        }
+        (*engine).caught_panic(message, place);
+    }
     engine::leave(engine);
     true
 }

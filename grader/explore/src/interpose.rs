@@ -124,7 +124,16 @@ unsafe extern "C" fn syscall(
     }
     engine::enter();
     // SAFETY: the engine is not borrowed while explored code runs.
-    let result = unsafe { call(engine, frame, number, [a, b, c, d, e, f]) };
+    let result = unsafe {
+        if number == libc::SYS_futex && (*engine).is_std(frame.pc) {
+            // Its atomics are not instrumented, so the model would go wrong.
+            refuse(
+                engine,
+                "waiting in one of the standard library's own locks, whose code is not instrumented".into(),
+            );
+        }
+        call(engine, frame, number, [a, b, c, d, e, f])
+    };
     engine::leave(engine);
     as_libc(result)
 }

@@ -3,6 +3,7 @@
 mod api;
 mod arena;
 mod asm;
+mod crash;
 mod engine;
 mod explorer;
 mod finding;

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::memory::NONE;
+use crate::memory::clock::Clock;
 use crate::memory::consistency::{self, Event, EventKind};
 use crate::memory::history::Store;
 use crate::schedule::{Decision, Deviation};
@@ -109,6 +110,12 @@ impl Engine {
         let location = self.memory.location(operation.location);
         if location.stores[location.last()].value != value {
             self.memory.restart(operation.location, value);
+            // Whoever wrote it may have released: better to miss a race than to see one that is not there.
+            let known = self.threads[..self.count].iter().fold(Clock::NONE, |mut all, thread| {
+                all.join(&thread.clock);
+                all
+            });
+            self.memory.location(operation.location).stores[0].message.join(&known);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where this process keeps its statics and this thread its thread-locals.
 
 use std::ops::Range;
+use std::ptr;
 
 #[derive(Default)]
 struct Segments {
@@ -66,4 +67,33 @@ pub fn code() -> Range<usize> {
 /// What is to be taken off an address to get the one in the executable's file.
 pub fn bias() -> usize {
     segments().bias
+}
+
+/// A copy of this thread's thread-locals, to be put back.
+#[derive(Debug, Default)]
+pub struct Image {
+    range: Range<usize>,
+    words: Vec<u64>,
+}
+
+impl Image {
+    /// Copies them.
+    pub fn take(&mut self) {
+        if self.words.is_empty() {
+            let all = thread_locals();
+            self.range = all.start.next_multiple_of(8)..all.end & !7;
+        }
+        self.words.clear();
+        // SAFETY: the thread's own thread-locals, which nobody else uses.
+        self.words
+            .extend(self.range.clone().step_by(8).map(|at| unsafe { ptr::read_volatile(at as *const u64) }));
+    }
+
+    /// Puts them back.
+    pub fn restore(&self) {
+        for (at, &word) in self.range.clone().step_by(8).zip(&self.words) {
+            // SAFETY: as above; nothing that was made since refers to them.
+            unsafe { ptr::write_volatile(at as *mut u64, word) };
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::native;
 use crate::engine::{self, Engine};
+use crate::finding::Cause;
 use crate::memory::race::Touch;
 use crate::shim::{Frame, shims, wide_shims};
 use crate::thread::{Kind, Operation};
@@ -69,6 +70,11 @@ unsafe fn visible(
     unsafe {
         if Engine::unwinds(engine) {
             return None;
+        }
+        if address < 0x1000 {
+            // The engine itself would look there.
+            let (thread, pc) = ((*engine).running, frame.pc - 1);
+            Engine::stop(engine, Cause::Crash { thread, signal: "SIGSEGV", address, pc });
         }
         let operation = (*engine).operation(kind, address, size);
         Engine::step(engine, frame, operation);

@@ -77,6 +77,7 @@ fn access(touch: Touch, address: usize, pc: usize, base: usize, size: usize) {
 unsafe fn visit(engine: *mut Engine, touch: Touch, address: usize, pc: usize, base: usize, size: usize) {
     // SAFETY: the borrows end before the coroutine is suspended.
     unsafe {
+        Engine::mind_the_stack(engine);
         let this = &mut *engine;
         if this.buffers.busy(this.running) {
             this.flush_for(address, size);
