@@ -469,6 +469,11 @@ pub unsafe fn kill(pid: pid_t, signal: c_int) -> c_int {
     Pending::new("kill", -1).make(|_| system_call!(SYS_kill, pid, signal)) as c_int
 }
 
+pub unsafe fn flock(fd: c_int, operation: c_int) -> c_int {
+    let pending = Pending { waits: operation & libc::LOCK_NB == 0, ..Pending::new("flock", fd) };
+    pending.make(|_| system_call!(SYS_flock, fd, operation)) as c_int
+}
+
 pub unsafe fn semop(id: c_int, operations: *mut sembuf, count: size_t) -> c_int {
     Pending::waiting("semop", -1).asking(count).make(|_| system_call!(SYS_semop, id, operations, count))
         as c_int

@@ -51,6 +51,7 @@ macro_rules! interpose {
                 mmap64(address: *mut c_void, length: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void;
                 munmap(address: *mut c_void, length: size_t) -> c_int;
                 kill(pid: pid_t, signal: c_int) -> c_int;
+                flock(fd: c_int, operation: c_int) -> c_int;
                 semop(id: c_int, operations: *mut sembuf, count: size_t) -> c_int;
                 shmget(key: key_t, length: size_t, flags: c_int) -> c_int;
                 semget(key: key_t, count: c_int, flags: c_int) -> c_int;
