@@ -42,6 +42,7 @@ harness::checks! {
     "a-slot-holds-one-message" => buffering::a_slot_holds_one_message,
     "users-of-a-slot-sleep-and-wake" => buffering::users_of_a_slot_sleep_and_wake,
     "nobody-sees-half-a-message" => buffering::nobody_sees_half_a_message,
+    "two-at-once-is-one-after-the-other" => buffering::two_at_once_is_one_after_the_other,
     "each-message-is-taken-once" => buffering::each_message_is_taken_once,
     "senders-wait-as-the-capacity-says" => buffering::senders_wait_as_the_capacity_says,
     "unbounded-senders-never-wait" => buffering::unbounded_senders_never_wait,

@@ -187,6 +187,63 @@ pub fn nobody_sees_half_a_message(check: &mut Check) -> Outcome {
     Ok(())
 }
 
+/// One process is stopped before each instruction that the other might notice, and the other does the same thing.
+pub fn two_at_once_is_one_after_the_other(check: &mut Check) -> Outcome {
+    const ROUND: u64 = 1;
+    const MOST: usize = 60;
+    let slot = check.shared("`Slot::new`", Slot::new)?;
+    let mut other = check.respondent("`Slot`", |question| use_slot(&slot, question))?;
+    let mut points = 0;
+    for putting in [true, false] {
+        let name = if putting { "`Slot::put`" } else { "`Slot::take`" };
+        let done = Shared::new(AtomicU32::new(0));
+        let mut stopped = Stepper::start(check, name, Watch::of(&slot), || {
+            loop {
+                mark(ROUND, 0);
+                let result = match putting {
+                    true => slot.put(b"mine", wait(NEVER)).is_ok(),
+                    false => slot.take(wait(NEVER)).is_ok(),
+                };
+                done.store(1 + u32::from(result), Ordering::Release);
+            }
+        })?;
+        let ended = |what: &str| {
+            Stop::failed(format!("{name} returns"), format!("it was still running {what}"), name)
+        };
+        stopped.run(0.5)?.ok_or_else(|| ended("at the start"))?;
+        for visible in 0..MOST {
+            // From the beginning again: an empty slot, or a full one.
+            while other.ask((None, NEVER))?.0.is_ok() {}
+            if !putting {
+                other.ask((Some(b"there".to_vec()), NEVER))?;
+            }
+            if matches!(stopped.step(Limit::visible(visible), |_| {})?, Reached::Mark(_)) {
+                break;
+            }
+            points += 1;
+            let (answer, _) = other.ask((putting.then(|| b"other".to_vec()), NEVER))?;
+            stopped.run(0.5)?.ok_or_else(|| ended("0.5 s later"))?;
+            let mine = done.load(Ordering::Acquire) == 2;
+            ensure!(
+                mine != answer.is_ok(),
+                expected: format!("of two processes that call {name} at the same time, one succeeds"),
+                observed: match mine {
+                    true => "both did",
+                    false => "neither did",
+                },
+                look: format!("{name}: between looking at the status and changing it, another process may come")
+            );
+            if putting {
+                let (got, _) = other.ask((None, NEVER))?;
+                let wanted: &[u8] = if mine { b"mine" } else { b"other" };
+                ensure!(got.as_deref() == Ok(wanted), expected: format!("the message of the one that succeeded, {}", in_words(wanted)), observed: show(&got), look: name);
+            }
+        }
+    }
+    check.note(format!("stopped at {points} instructions"));
+    Ok(())
+}
+
 /// Two processes put and two take at full speed; nothing is lost, doubled or mixed.
 pub fn each_message_is_taken_once(check: &mut Check) -> Outcome {
     const MOST: usize = 1 << 16;
@@ -429,6 +486,7 @@ pub fn a_link_ends_with_its_other_end(check: &mut Check) -> Outcome {
         check.wait_until(&format!("the sender waits ({name})"), || {
             sender.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
         })?;
+        ensure!(!sender.ended(), expected: format!("{name}: the sender waits while the receiver lives"), observed: "it returned", look: "`LinkSender`");
         receiver.kill();
         let answer = sender.join()?.and_then(|answer| answer);
         ensure!(is_error(&answer, "BrokenPipe"), expected: format!("{name}: `send` is BrokenPipe when the receiver is killed meanwhile"), observed: show_done(&answer), look: "`LinkSender`: what it waits for, and what the kernel answers then");

@@ -445,6 +445,7 @@ pub fn a_lost_consumer_is_an_error(check: &mut Check) -> Outcome {
     check.wait_until("`Producer::send` sleeps", || {
         waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
     })?;
+    ensure!(!waiter.ended(), expected: "`send` with Forever waits while the consumer lives", observed: "it returned", look: "`Producer::send`");
     victim.kill();
     let answer = waiter.join()?;
     ensure!(is_error(&answer, "BrokenPipe"), expected: "`send` is BrokenPipe when the consumer is killed while it waits", observed: show(&answer), look: "`Producer::send`: what `recv` returns when nobody is left");

@@ -199,6 +199,7 @@ pub fn a_lost_peer_is_no_signal(check: &mut Check) -> Outcome {
         check.wait_until(&format!("{what} sleeps"), || {
             waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
         })?;
+        ensure!(!waiter.ended(), expected: format!("{what} with Forever waits while the peer lives"), observed: "it returned", look: what);
         peer.kill();
         let answer = waiter.join()?;
         ensure!(is_error(&answer, "BrokenPipe"), expected: format!("{what} is BrokenPipe when the peer is killed meanwhile"), observed: show(&answer), look: what);
