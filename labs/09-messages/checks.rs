@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use harness::faults::{Action, Plan};
 use harness::{Check, Rng, Stop, observe};
 use messages::Wait;
 use nix::errno::Errno;
@@ -222,6 +223,16 @@ fn post(socket: &OwnedFd, packet: &[u8]) -> Result<(), Errno> {
 /// Whether the process sleeps in a system call.
 fn asleep(pid: i32) -> bool {
     observe::state_of(pid) == Some('S') && observe::blocked_in(pid, pid).is_some()
+}
+
+/// One call, the `nth` of those that may wait, is interrupted. (Plans that interrupt every call may never let a loop of two
+/// calls, as poll and recv, come to its end.)
+fn one_interruption(nth: usize) -> Plan {
+    let mut seen = 0;
+    Plan::new(move |call| {
+        seen += usize::from(call.interruptible);
+        if call.interruptible && seen == nth + 1 { Action::Fail(libc::EINTR) } else { Action::Proceed }
+    })
 }
 
 /// In a worker: a broken pipe would end the process, as in a program whose runtime does not ignore the signal.

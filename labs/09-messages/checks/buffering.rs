@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use harness::step::{Limit, Reached, Stepper, Watch, mark};
-use harness::{Check, Outcome, Shared, Stop, Stress, ensure};
+use harness::{Check, Outcome, Respondent, Shared, Stop, Stress, ensure};
 use messages::{Capacity, LinkReceiver, LinkSender, MAX_CAPACITY, MAX_MESSAGE, SLOT_BYTES, Slot};
 
 use super::{
@@ -23,6 +23,13 @@ fn use_slot(slot: &Slot, (message, code): Use) -> Used {
         Some(message) => slot.put(&message, wait(code)).map(|()| vec![]),
         None => slot.take(wait(code)),
     })
+}
+
+/// Puts a message into the slot, which is empty.
+fn fill(user: &mut Respondent<Use, Used>, message: &[u8]) -> Outcome {
+    let (answer, _) = user.ask((Some(message.to_vec()), NEVER))?;
+    ensure!(answer.is_ok(), expected: "`put` into an empty slot succeeds", observed: show_done(&answer), look: "`Slot::put`");
+    Ok(())
 }
 
 /// Two processes put and take in turn: one message at a time, any length, every kind of waiting.
@@ -76,8 +83,7 @@ pub fn users_of_a_slot_sleep_and_wake(check: &mut Check) -> Outcome {
         let what = if takes { "`Slot::take` of an empty slot" } else { "`Slot::put` into a full slot" };
         // The full slot holds the first message, and the sleeper puts the second.
         if !takes {
-            let (answer, _) = other.ask((Some(b"first".to_vec()), NEVER))?;
-            ensure!(answer.is_ok(), expected: "`put` into an empty slot", observed: show_done(&answer), look: "`Slot::put`");
+            fill(&mut other, b"first")?;
         }
         let stage = Shared::new(AtomicU32::new(0));
         let mut sleeper = check.spawn(what, || {
@@ -112,7 +118,7 @@ pub fn nobody_sees_half_a_message(check: &mut Check) -> Outcome {
         let [first, second] = &messages;
         let mut other = check.respondent("`Slot`", |question| use_slot(&slot, question))?;
         if !putting {
-            other.ask((Some(first.clone()), NEVER))?;
+            fill(&mut other, first)?;
         }
         let name = if putting { "`Slot::put`" } else { "`Slot::take`" };
         let taken = Shared::new([const { AtomicU8::new(0) }; SLOT_BYTES + 1]);
@@ -177,7 +183,7 @@ pub fn nobody_sees_half_a_message(check: &mut Check) -> Outcome {
                 look: "`Slot::take`: the order of copying and of saying that the slot is empty"
             );
             if got.is_none() {
-                other.ask((Some(second.clone()), NEVER))?;
+                fill(&mut other, second)?;
             }
             let (rest, _) = other.ask((None, NEVER))?;
             ensure!(rest.as_ref() == Ok(second), expected: format!("the next message, {}", in_words(second)), observed: show(&rest), look: "`Slot::put`");
@@ -215,7 +221,7 @@ pub fn two_at_once_is_one_after_the_other(check: &mut Check) -> Outcome {
             // From the beginning again: an empty slot, or a full one.
             while other.ask((None, NEVER))?.0.is_ok() {}
             if !putting {
-                other.ask((Some(b"there".to_vec()), NEVER))?;
+                fill(&mut other, b"there")?;
             }
             if matches!(stopped.step(Limit::visible(visible), |_| {})?, Reached::Mark(_)) {
                 break;

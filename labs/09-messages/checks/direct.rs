@@ -9,8 +9,8 @@ use harness::{Check, Outcome, Respondent, Shared, Stop, ensure, observe};
 use messages::{Endpoint, MAX_MESSAGE};
 
 use super::{
-    FOREVER, NEVER, Place, Told, asleep, in_words, is_error, let_sigpipe_kill, letters, show, show_done,
-    timed, timed_out, told, wait,
+    FOREVER, NEVER, Place, Told, asleep, in_words, is_error, let_sigpipe_kill, letters, one_interruption,
+    show, show_done, timed, timed_out, told, wait,
 };
 
 /// (what to do, with which process, the message, how long to wait)
@@ -22,6 +22,9 @@ const OPEN: u8 = 0;
 const SEND: u8 = 1;
 const RECEIVE: u8 = 2;
 const ANY: u8 = 3;
+
+/// What a receiver was told at each call, and the message that came at last.
+type Waited = (Vec<(Told<()>, u64)>, Vec<u8>);
 
 /// A process with an endpoint of its own, which does what it is told.
 struct Process(Respondent<Question, Answer>);
@@ -68,7 +71,7 @@ impl Process {
         Ok((answer.map(|(_, message)| message), took))
     }
 
-    fn receive_any(&mut self, code: i64) -> Result<(Told<(i32, Vec<u8>)>, u64), Stop> {
+    fn receive_any(&mut self, code: i64) -> Result<Answer, Stop> {
         self.0.ask((ANY, 0, vec![], code))
     }
 
@@ -256,21 +259,20 @@ pub fn receivers_wait_as_told(check: &mut Check) -> Outcome {
     let silent = other.pid();
     let stage = Shared::new(AtomicU32::new(0));
     let directory = place.path().to_owned();
-    let mut waiter =
-        check.spawn("`receive` and `receive_any`", || -> Told<(Vec<(Told<()>, u64)>, Vec<u8>)> {
-            let mut endpoint = told(Endpoint::open(&directory))?;
-            let mut answers = Vec::new();
-            for code in [NEVER, 30] {
-                answers.push(timed(|| endpoint.receive_any(wait(code)).map(drop)));
-                answers.push(timed(|| endpoint.receive(silent, wait(code)).map(drop)));
-            }
-            // From here on the check sends messages of its own all the time.
-            stage.store(1, Ordering::Release);
-            answers.push(timed(|| endpoint.receive(silent, wait(60)).map(drop)));
-            stage.store(2, Ordering::Release);
-            let message = told(endpoint.receive(silent, wait(FOREVER)))?;
-            Ok((answers, message))
-        })?;
+    let mut waiter = check.spawn("`receive` and `receive_any`", || -> Told<Waited> {
+        let mut endpoint = told(Endpoint::open(&directory))?;
+        let mut answers = Vec::new();
+        for code in [NEVER, 30] {
+            answers.push(timed(|| endpoint.receive_any(wait(code)).map(drop)));
+            answers.push(timed(|| endpoint.receive(silent, wait(code)).map(drop)));
+        }
+        // From here on the check sends messages of its own all the time.
+        stage.store(1, Ordering::Release);
+        answers.push(timed(|| endpoint.receive(silent, wait(60)).map(drop)));
+        stage.store(2, Ordering::Release);
+        let message = told(endpoint.receive(silent, wait(FOREVER)))?;
+        Ok((answers, message))
+    })?;
     let pid = waiter.pid();
     let talker = raw(place.path(), 1)?;
     let _ = talker.set_nonblocking(true);
@@ -382,15 +384,14 @@ pub fn senders_wait_while_the_buffer_is_full(check: &mut Check) -> Outcome {
 /// Every call interrupted, or some at random: nothing is lost, nothing comes twice.
 pub fn interruptions_lose_no_message(check: &mut Check) -> Outcome {
     let place = Place::new(check)?;
-    let plans: Vec<u64> = (0..20).collect();
+    let plans: Vec<u64> = (0..45).collect();
     let seed = check.rng().next_u64() >> 8;
     let directory = place.path().to_owned();
     let answer = check.ask("`Endpoint` under interruptions", move || -> Told<()> {
         let me = std::process::id().cast_signed();
         for number in plans {
             let plan = match number {
-                0 => Plan::interrupted_every(1),
-                1 => Plan::interrupted_every(2),
+                0..30 => one_interruption(number as usize),
                 _ => Plan::random(seed + number),
             };
             let (answer, _) = faults::with(plan, || -> Told<()> {
@@ -420,7 +421,7 @@ pub fn interruptions_lose_no_message(check: &mut Check) -> Outcome {
         observed: answer.clone().err().unwrap_or_default(),
         look: "the loops in `Endpoint::send` and `receive`"
     );
-    check.note("20 patterns of interruptions");
+    check.note("each of the first 30 calls interrupted, and 15 random patterns");
     Ok(())
 }
 
@@ -495,8 +496,9 @@ pub fn a_dead_correspondent_is_an_error(check: &mut Check) -> Outcome {
     // Nobody's descriptors pile up.
     let before = observe::open_fds(to.pid()).map_or(0, |fds| fds.len());
     for _ in 0..20 {
-        to.receive(pid, NEVER)?;
-        to.receive(std::process::id().cast_signed(), NEVER)?;
+        for from in [pid, std::process::id().cast_signed()] {
+            let _nothing = to.receive(from, NEVER)?;
+        }
     }
     let after = observe::open_fds(to.pid()).map_or(0, |fds| fds.len());
     ensure!(after <= before, expected: format!("{before} descriptors open after 40 more calls of `receive`"), observed: format!("{after}"), look: "`Endpoint::receive`: close the descriptor of the process");

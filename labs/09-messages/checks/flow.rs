@@ -27,9 +27,11 @@ fn give(link: &OwnedFd, packet: &[u8]) -> Outcome {
 }
 
 type Sent = (Told<()>, u64);
+/// Sends an item, as long as told.
+type Sender = Respondent<(Vec<u8>, i64), Sent>;
 
 /// A process with a producer, told what to send and how long to wait; the check is the consumer.
-fn producer(check: &Check) -> Result<(Respondent<(Vec<u8>, i64), Sent>, OwnedFd), Stop> {
+fn producer(check: &Check) -> Result<(Sender, OwnedFd), Stop> {
     let pair = Pair::packets()?;
     let ends = [pair.one.take(), pair.other.take()];
     let [Some(one), Some(other)] = ends else { return Err(Stop::inconclusive("no socket pair")) };

@@ -65,7 +65,7 @@ impl User {
         Ok(())
     }
 
-    fn receive(&mut self, code: i64) -> Result<(Told<(i32, Vec<u8>)>, u64), Stop> {
+    fn receive(&mut self, code: i64) -> Result<Answer, Stop> {
         self.0.ask((RECEIVE, vec![], code))
     }
 

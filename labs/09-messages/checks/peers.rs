@@ -1,6 +1,6 @@
 //! Part 6: a link that loses its peer.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +11,8 @@ use messages::{MAX_MESSAGE, StreamLink};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::{
-    FOREVER, NEVER, Pair, Told, asleep, in_words, is_error, let_sigpipe_kill, letters, show, show_done,
-    timed, timed_out, told, wait,
+    FOREVER, NEVER, Pair, Told, asleep, in_words, is_error, let_sigpipe_kill, letters, one_interruption,
+    show, show_done, timed, timed_out, told, wait,
 };
 
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -30,33 +30,38 @@ fn both() -> (OwnedFd, OwnedFd) {
     (one.into(), other.into())
 }
 
-/// How the calls are disturbed: transfers cut to these lengths, or, if there are none, at random with this seed.
+/// How the calls are disturbed: transfers cut to these lengths, or, if there are none, one call interrupted (below 100), or
+/// both at random with this seed.
 fn plan((lengths, seed): (Vec<usize>, u64)) -> Plan {
     match (lengths.is_empty(), seed) {
         (false, _) => Plan::short(lengths),
-        (true, 0) => Plan::interrupted_every(1),
+        (true, 0..100) => one_interruption(seed as usize),
         (true, seed) => Plan::random(seed),
     }
+}
+
+fn send_all(stream: OwnedFd, messages: &[Vec<u8>], how: (Vec<usize>, u64)) -> io::Result<()> {
+    let mut link = StreamLink::new(stream);
+    faults::with(plan(how), || messages.iter().try_for_each(|message| link.send(message))).0
 }
 
 /// Three messages, however the bytes are cut and the calls interrupted; and a stream that ends after each byte.
 pub fn a_message_comes_whole_or_not_at_all(check: &mut Check) -> Outcome {
     let mut disturbed: Vec<(Vec<usize>, u64)> = (1..12).map(|cut| (vec![cut], 1)).collect();
-    disturbed.extend([(vec![1; 200], 1), (vec![3; 80], 1), (vec![], 0)]);
-    disturbed.extend((0..20).map(|_| (vec![], 1 + check.rng().below(1 << 40))));
+    disturbed.extend([(vec![1; 200], 1), (vec![3; 80], 1)]);
+    disturbed.extend((0..12).map(|nth| (vec![], nth)));
+    disturbed.extend((0..20).map(|_| (vec![], 100 + check.rng().below(1 << 40))));
     type Question = (Vec<Vec<u8>>, Vec<u8>, (Vec<usize>, u64));
     let mut student = check.respondent("`StreamLink`", |(sent, raw, how): Question| {
         let (mine, theirs) = both();
-        let mut link = StreamLink::new(mine);
         if raw.is_empty() {
             // Sends, and the bytes on the wire are the answer.
-            let (answer, _) =
-                faults::with(plan(how), || sent.iter().try_for_each(|message| link.send(message)));
-            drop(link);
+            let answer = send_all(mine, &sent, how);
             let mut wire = Vec::new();
             let _ = UnixStream::from(theirs).read_to_end(&mut wire);
             return (vec![wire], told(answer));
         }
+        let mut link = StreamLink::new(mine);
         // Receives what the wire holds until there is an error.
         let _ = UnixStream::from(theirs).write_all(&raw);
         let mut got = Vec::new();

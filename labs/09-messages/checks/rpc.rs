@@ -103,9 +103,9 @@ pub fn a_reply_belongs_to_its_request(check: &mut Check) -> Outcome {
                 continue;
             }
             // Replies to earlier calls first, and to calls that nobody has made.
-            for earlier in 0..call {
+            for (earlier, late) in numbers[..call].iter().enumerate() {
                 if rng.chance(30) || gives_up(earlier) {
-                    let _ = post(client, &numbered(numbers[earlier], format!("late {earlier}").as_bytes()));
+                    let _ = post(client, &numbered(*late, format!("late {earlier}").as_bytes()));
                 }
             }
             if rng.chance(50) {

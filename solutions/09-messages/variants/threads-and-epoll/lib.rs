@@ -34,7 +34,11 @@ fn gone() -> io::Error {
 }
 
 fn fits(message: &[u8]) -> io::Result<()> {
-    if message.len() <= MAX_MESSAGE { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "too long")) }
+    if message.len() <= MAX_MESSAGE {
+        Ok(())
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, "too long"))
+    }
 }
 
 /// The time of one call.
@@ -77,8 +81,9 @@ fn set_timeout(fd: RawFd, option: i32, time: Option<Duration>) {
 fn recv_in_time(fd: RawFd, buffer: &mut [u8], clock: &Clock) -> io::Result<usize> {
     loop {
         // SAFETY: the buffer is valid for its length.
-        let count =
-            unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT | libc::MSG_TRUNC) };
+        let count = unsafe {
+            libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT | libc::MSG_TRUNC)
+        };
         if count >= 0 {
             return Ok(count as usize);
         }
@@ -98,10 +103,8 @@ fn recv_in_time(fd: RawFd, buffer: &mut [u8], clock: &Clock) -> io::Result<usize
 fn send_in_time(fd: RawFd, head: &[u8], body: &[u8], clock: &Clock) -> io::Result<usize> {
     let mut flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     loop {
-        let mut parts = [head, body].map(|part| libc::iovec {
-            iov_base: part.as_ptr().cast_mut().cast(),
-            iov_len: part.len(),
-        });
+        let mut parts = [head, body]
+            .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
         // SAFETY: all zeros is a valid header.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         header.msg_iov = parts.as_mut_ptr();
@@ -194,7 +197,13 @@ impl Endpoint {
         let on = 1i32;
         // SAFETY: the option's value is valid for its size.
         let set = unsafe {
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, (&raw const on).cast(), 4)
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PASSCRED,
+                (&raw const on).cast(),
+                4,
+            )
         };
         if set < 0 {
             return Err(last_error());
@@ -283,7 +292,8 @@ impl Endpoint {
             header.msg_control = control.as_mut_ptr().cast();
             header.msg_controllen = mem::size_of_val(&control);
             // SAFETY: header, part, buffer and control live until the call returns.
-            let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
+            let length =
+                unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
             if length < 0 {
                 match last_error().raw_os_error() {
                     Some(libc::EINTR) => continue,
@@ -383,7 +393,9 @@ impl Mailbox {
                     return Err(last_error());
                 }
             }
-            if fs::metadata(path).is_ok_and(|named| fifo.metadata().is_ok_and(|mine| mine.ino() == named.ino())) {
+            if fs::metadata(path)
+                .is_ok_and(|named| fifo.metadata().is_ok_and(|mine| mine.ino() == named.ino()))
+            {
                 return Ok(Mailbox { fifo, path: path.to_owned() });
             }
         }
@@ -414,7 +426,9 @@ impl Mailbox {
         loop {
             match (&self.fifo).read(&mut record) {
                 Ok(_) => {
-                    let number = |at: usize| record[at..at + 4].iter().fold(0u32, |all, &byte| all << 8 | u32::from(byte));
+                    let number = |at: usize| {
+                        record[at..at + 4].iter().fold(0u32, |all, &byte| all << 8 | u32::from(byte))
+                    };
                     let bytes = record[8..8 + number(4) as usize].to_vec();
                     return Ok(Message { sender: number(0) as i32, bytes });
                 }
@@ -509,7 +523,11 @@ unsafe impl Sync for Slot {}
 
 impl Slot {
     pub const fn new() -> Slot {
-        Slot { status: AtomicU32::new(0), changes: AtomicU32::new(0), content: UnsafeCell::new((0, [0; SLOT_BYTES])) }
+        Slot {
+            status: AtomicU32::new(0),
+            changes: AtomicU32::new(0),
+            content: UnsafeCell::new((0, [0; SLOT_BYTES])),
+        }
     }
 
     fn claim(&self, wanted: u32, wait: Wait) -> io::Result<()> {
@@ -814,7 +832,13 @@ impl RpcServer {
         }
         let epoll = new_epoll();
         epoll_add(&epoll, listener.as_raw_fd());
-        Ok(RpcServer { listener, path: path.to_owned(), epoll, clients: HashMap::new(), line: VecDeque::new() })
+        Ok(RpcServer {
+            listener,
+            path: path.to_owned(),
+            epoll,
+            clients: HashMap::new(),
+            line: VecDeque::new(),
+        })
     }
 
     pub fn serve(&mut self, wait: Wait, mut handler: impl FnMut(&[u8]) -> Vec<u8>) -> io::Result<()> {
