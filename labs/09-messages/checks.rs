@@ -205,9 +205,17 @@ impl Pair {
 /// One packet, or whatever else `recv` says at once.
 fn packet(socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut buffer = vec![0; 1 << 16];
-    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
-    buffer.truncate(length);
-    Ok(buffer)
+    loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            // The other side has left with something unread: told once, before what it had sent.
+            Err(Errno::ECONNRESET) => {}
+            Err(errno) => return Err(errno),
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+        }
+    }
 }
 
 /// All packets that are there now.

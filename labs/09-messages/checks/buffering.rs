@@ -441,11 +441,16 @@ pub fn unbounded_senders_never_wait(check: &mut Check) -> Outcome {
     ensure!(is_error(&end, "BrokenPipe"), expected: "BrokenPipe after the last message of a sender that has gone", observed: show_done(&end), look: "`LinkReceiver::receive`");
     // Dropped without a flush.
     let pair = Pair::packets()?;
-    let dropper = check.spawn("dropping a `LinkSender`, Unbounded", || -> Told<()> {
+    let mut dropper = check.spawn("dropping a `LinkSender`, Unbounded", || -> Told<()> {
         let mut sender = told(LinkSender::new(pair.one(), Capacity::Unbounded))?;
         messages().iter().try_for_each(|message| told(sender.send(message)))
     })?;
     let other = pair.other();
+    // Nobody receives before everything is sent: otherwise the kernel might have room for it all.
+    let pid = dropper.pid();
+    check.wait_until("dropping the sender sleeps while the kernel's buffer is full", || {
+        dropper.ended() || asleep(pid)
+    })?;
     let got = check.ask("`LinkReceiver::receive`, Unbounded", move || {
         let Ok(mut receiver) = LinkReceiver::new(other, Capacity::Unbounded) else { return 0 };
         std::iter::from_fn(|| receiver.receive(wait(FOREVER)).ok()).count()
