@@ -403,8 +403,8 @@ pub fn one_name_is_one_mailbox(check: &mut Check) -> Outcome {
 
 /// A sender and a receiver are killed at random moments; the others lose at most the message of the killed one.
 pub fn killed_users_harm_nobody(check: &mut Check) -> Outcome {
-    const MESSAGES: u32 = 200;
-    const ROUNDS: usize = 4;
+    const MESSAGES: u32 = 120;
+    const ROUNDS: usize = 3;
     for _ in 0..ROUNDS {
         let place = Place::new(check)?;
         let path = place.path().join("box");
@@ -425,7 +425,7 @@ pub fn killed_users_harm_nobody(check: &mut Check) -> Outcome {
         };
         let (mut endless, mut steady) = (sender(0, u32::MAX)?, sender(1, MESSAGES)?);
         let pids = [endless.pid(), steady.pid()];
-        let moments = [check.rng().below(300) as u32, check.rng().below(300) as u32];
+        let moments = [check.rng().below(200) as u32, check.rng().below(200) as u32];
         let all =
             || by_doomed.iter().chain(by_survivor.iter()).map(|count| count.load(Ordering::Acquire)).sum();
         let reached = |moment: u32| -> bool { moment <= all() };
