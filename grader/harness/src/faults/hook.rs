@@ -313,7 +313,7 @@ fn waiting_for_children(name: &'static str, options: c_int) -> Pending {
 }
 
 pub unsafe fn poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-    Pending::waiting("poll", -1)
+    Pending { waits: timeout != 0, ..Pending::new("poll", -1) }
         .asking(count as usize)
         .make(|_| system_call!(SYS_poll, entries, count, timeout)) as c_int
 }
@@ -327,8 +327,9 @@ pub unsafe fn ppoll(
     // The system call writes the time left, the libc function must not.
     // SAFETY: the caller passes null or a valid timespec.
     let mut left = unsafe { timeout.as_ref() }.copied();
+    let waits = left.is_none_or(|left| (left.tv_sec, left.tv_nsec) != (0, 0));
     let left = left.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
-    Pending::waiting("ppoll", -1)
+    Pending { waits, ..Pending::new("ppoll", -1) }
         .asking(count as usize)
         .make(|_| system_call!(SYS_ppoll, entries, count, left, mask, KERNEL_SIGSET)) as c_int
 }
