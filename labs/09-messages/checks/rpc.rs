@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use harness::faults::{self, Action, Plan};
 use harness::{Check, Outcome, Shared, Stop, Student, ensure, observe};
 use messages::{MAX_MESSAGE, RpcClient, RpcServer};
 use nix::errno::Errno;
@@ -157,12 +158,12 @@ pub fn a_call_is_over_in_time(check: &mut Check) -> Outcome {
             let mut client = told(RpcClient::connect(&name))?;
             stage.store(1, Ordering::Release);
             let mut call = |code| timed(|| client.call(b"anybody there?", wait(code)).map(drop));
-            Ok(vec![call(NEVER), call(100)])
+            Ok(vec![call(NEVER), call(40)])
         })?;
         let mut client = None;
         check.wait_until(
             &format!(
-                "a call with For(100 ms) is over, the server {}",
+                "a call with For(40 ms) is over, the server {}",
                 if talks { "sends late replies all the time" } else { "is silent" }
             ),
             || {
@@ -178,12 +179,33 @@ pub fn a_call_is_over_in_time(check: &mut Check) -> Outcome {
             .map_err(|error| Stop::failed("a connected client", error, "`RpcClient::connect`"))?;
         ensure!(is_error(&answers[0].0, "WouldBlock"), expected: "a call with Never is WouldBlock when there is no reply", observed: show_done(&answers[0].0), look: "`RpcClient::call`");
         ensure!(
-            timed_out(&answers[1], 100),
-            expected: "a call with For(100 ms) is TimedOut after that time",
+            timed_out(&answers[1], 40),
+            expected: "a call with For(40 ms) is TimedOut after that time",
             observed: format!("{} after {} ms", show_done(&answers[1].0), answers[1].1),
             look: "`RpcClient::call`: the time that is left"
         );
     }
+    // A late reply whenever the call is about to sleep: however busy the machine, the next one is there in time.
+    let answer = check.ask(
+        "`RpcClient::call`, a late reply whenever it would wait",
+        || -> Told<(Told<()>, u64)> {
+            let mut client = told(RpcClient::connect(&path))?;
+            let Some(server) = accepted(&listener) else { return Err("nobody connected".to_owned()) };
+            let talks = Plan::new(move |call| {
+                let late = numbered(u64::MAX - 5, b"late");
+                let _ = call.is("poll") && call.interruptible && post(&server, &late).is_ok();
+                Action::Proceed
+            });
+            Ok(timed(|| faults::with(talks, || client.call(b"anybody there?", wait(30)).map(drop)).0))
+        },
+    )?;
+    let answer = answer.map_err(|error| Stop::failed("a connected client", error, "`RpcClient::connect`"))?;
+    ensure!(
+        timed_out(&answer, 30),
+        expected: "a call with For(30 ms) is TimedOut after that time, although late replies come all the time",
+        observed: format!("{} after {} ms", show_done(&answer.0), answer.1),
+        look: "`RpcClient::call`: the time that is left"
+    );
     Ok(())
 }
 
