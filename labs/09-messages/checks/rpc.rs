@@ -186,6 +186,8 @@ pub fn a_call_is_over_in_time(check: &mut Check) -> Outcome {
         );
     }
     // A late reply whenever the call is about to sleep: however busy the machine, the next one is there in time.
+    let path = place.path().join("again");
+    let listener = listening(&path)?;
     let answer = check.ask(
         "`RpcClient::call`, a late reply whenever it would wait",
         || -> Told<(Told<()>, u64)> {
