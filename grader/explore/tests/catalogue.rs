@@ -246,6 +246,7 @@ fn barriers() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the figures, for who asks with --nocapture")]
 fn none_is_missed_and_the_first_failing_execution_comes_early() {
     let found: Vec<&String> = rows().values().filter(|line| !line.starts_with("no finding")).collect();
     let sorted = |name| {
