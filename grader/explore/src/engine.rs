@@ -140,8 +140,6 @@ pub struct Engine {
     signal: Signal,
     redundant: bool,
     thread_locals: crate::process::Image,
-    /// Callers of `syscall`, and whether they are in the standard library.
-    callers: Vec<(usize, bool)>,
 }
 
 impl Engine {
@@ -176,7 +174,6 @@ impl Engine {
             signal: Signal::Switch,
             redundant: false,
             thread_locals: crate::process::Image::default(),
-            callers: Vec::new(),
         }
     }
 
@@ -273,16 +270,6 @@ impl Engine {
         }
         self.memory.reset();
         arena::reset();
-    }
-
-    /// Whether the return address `pc` is in the part of the standard library that talks to the operating system.
-    pub fn is_std(&mut self, pc: usize) -> bool {
-        if let Some(&(_, is_std)) = self.callers.iter().find(|(caller, _)| *caller == pc) {
-            return is_std;
-        }
-        let is_std = crate::report::source::Sources::of_this_program().in_std(pc);
-        self.callers.push((pc, is_std));
-        is_std
     }
 
     /// Gives the execution up when the running thread has used nearly all of its stack: the engine needs some itself.

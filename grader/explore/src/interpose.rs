@@ -125,7 +125,7 @@ unsafe extern "C" fn syscall(
     engine::enter();
     // SAFETY: the engine is not borrowed while explored code runs.
     let result = unsafe {
-        if number == libc::SYS_futex && (*engine).is_std(frame.pc) {
+        if number == libc::SYS_futex && crate::process::is_std(frame.pc) {
             // Its atomics are not instrumented, so the model would go wrong.
             refuse(
                 engine,

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 use std::ptr;
+use std::sync::OnceLock;
+
+use object::{Object, ObjectSymbol};
 
 #[derive(Default)]
 struct Segments {
@@ -67,6 +70,24 @@ pub fn code() -> Range<usize> {
 /// What is to be taken off an address to get the one in the executable's file.
 pub fn bias() -> usize {
     segments().bias
+}
+
+/// Whether the return address `pc` is in the part of the standard library that talks to the operating system. By the
+/// symbol table; without one the answer is no.
+pub fn is_std(pc: usize) -> bool {
+    static RANGES: OnceLock<Vec<Range<u64>>> = OnceLock::new();
+    static BIAS: OnceLock<usize> = OnceLock::new();
+    let address = (pc - 1).wrapping_sub(*BIAS.get_or_init(bias)) as u64;
+    RANGES.get_or_init(std_functions).iter().any(|range| range.contains(&address))
+}
+
+/// Where the functions of `std::sys` are in the executable's file.
+fn std_functions() -> Vec<Range<u64>> {
+    let bytes = std::fs::read("/proc/self/exe").unwrap_or_default();
+    let Ok(program) = object::File::parse(&*bytes) else { return Vec::new() };
+    let of_std = |symbol: &object::Symbol<'_, '_>| symbol.name().is_ok_and(|name| name.contains("3std3sys"));
+    let range = |symbol: object::Symbol<'_, '_>| symbol.address()..symbol.address() + symbol.size();
+    program.symbols().filter(of_std).map(range).collect()
 }
 
 /// A copy of this thread's thread-locals, to be put back.

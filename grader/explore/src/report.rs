@@ -11,7 +11,7 @@ mod headline;
 mod layout;
 mod pattern;
 mod relevance;
-pub(crate) mod source;
+mod source;
 mod steps;
 mod story;
 mod timeline;

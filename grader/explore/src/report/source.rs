@@ -83,13 +83,6 @@ impl Sources {
     }
 
     /// The lines of one return address: several where calls were inlined.
-    /// Whether the return address is in the part of the standard library that talks to the operating system.
-    pub fn in_std(&self, caller: usize) -> bool {
-        let probe = (caller as u64).wrapping_sub(1).wrapping_sub(self.bias);
-        let location = self.context.as_ref().and_then(|context| context.find_location(probe).ok().flatten());
-        location.and_then(|location| location.file).is_some_and(|file| file.contains("/library/std/src/sys/"))
-    }
-
     fn at(&mut self, caller: usize) -> Vec<Place> {
         if let Some(places) = self.known.get(&caller) {
             return places.clone();
