@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId, Unit};
+use addr2line::gimli::{ColumnType, Dwarf, EndianSlice, LittleEndian, LineProgramHeader, SectionId, Unit};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
@@ -34,8 +34,14 @@ fn look(executable: &[u8]) -> Option<Vec<Function>> {
         let data = object.section_by_name(id.name()).and_then(|section| section.data().ok());
         Ok(EndianSlice::new(data.unwrap_or_default(), LittleEndian))
     };
-    let code = Text::of(&object)?;
     let dwarf = Dwarf::load(section).ok()?;
+    let mut sources = Sources::default();
+    let units = units(&dwarf, &mut sources)?;
+    // Most programs have none, and every process that explores comes here: nothing more is read for them.
+    if units.iter().all(|unit| unit.files.is_empty()) {
+        return None;
+    }
+    let code = Text::of(&object)?;
     let mut symbols: Vec<(u64, u64)> = Vec::new();
     let mut instrumentation: BTreeSet<u64> = BTreeSet::new();
     for symbol in object.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
@@ -45,7 +51,7 @@ fn look(executable: &[u8]) -> Option<Vec<Function>> {
         }
     }
     symbols.sort_unstable();
-    let asm = asm(&dwarf, &|range| code.calls(range, &instrumentation))?;
+    let asm = asm(&dwarf, &units, &mut sources, &|range| code.calls(range, &instrumentation))?;
     let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
     for range in asm {
         let after = symbols.partition_point(|&(address, _)| address <= range.start);
@@ -96,33 +102,60 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The ranges of the explored units' code that come from `asm!` blocks.
-fn asm(dwarf: &Dwarf<Bytes<'_>>, instrumented: &dyn Fn(Range<u64>) -> bool) -> Option<Vec<Range<u64>>> {
-    let text = |bytes: Option<Bytes<'_>>| bytes.map_or(String::new(), |bytes| lossy(&bytes));
+/// A unit of the program that is not the standard library's.
+struct Candidate<'a> {
+    /// Where it was compiled.
+    directory: Bytes<'a>,
+    unit: Unit<Bytes<'a>>,
+    /// Its sources with an `asm!` in them, by their numbers in the line table.
+    files: BTreeMap<u64, usize>,
+}
+
+fn units<'a>(dwarf: &Dwarf<Bytes<'a>>, sources: &mut Sources) -> Option<Vec<Candidate<'a>>> {
     let mut units = Vec::new();
-    let mut explored = BTreeSet::new();
     let mut headers = dwarf.units();
     while let Some(header) = headers.next().ok()? {
         let unit = dwarf.unit(header).ok()?;
-        if text(unit.name).starts_with("/rustc/") {
+        let directory = unit.comp_dir.unwrap_or_default();
+        if [Some(directory), unit.name].iter().flatten().any(|name| name.starts_with(STANDARD)) {
             continue;
         }
-        let directory = text(unit.comp_dir);
-        let mut ranges = dwarf.unit_ranges(&unit).ok()?;
-        while let Some(range) = ranges.next().ok()? {
-            if !explored.contains(&directory)
-                && range.begin < range.end
-                && instrumented(range.begin..range.end)
-            {
-                explored.insert(directory.clone());
+        let mut files = BTreeMap::new();
+        if let Some(program) = &unit.line_program {
+            let header = program.header();
+            for index in 0..=header.file_names().len() as u64 {
+                let path = path(dwarf, &unit, header, index).unwrap_or_default();
+                if let Some(source) = sources.with_asm(&path) {
+                    files.insert(index, source);
+                }
             }
         }
-        units.push((directory, unit));
+        units.push(Candidate { directory, unit, files });
     }
-    let mut sources = Sources::default();
+    Some(units)
+}
+
+/// The ranges of the explored units' code that come from `asm!` blocks.
+fn asm(
+    dwarf: &Dwarf<Bytes<'_>>,
+    units: &[Candidate<'_>],
+    sources: &mut Sources,
+    instrumented: &dyn Fn(Range<u64>) -> bool,
+) -> Option<Vec<Range<u64>>> {
+    let mut explored: BTreeSet<&[u8]> = BTreeSet::new();
+    for Candidate { directory, unit, .. } in units {
+        let mut ranges = dwarf.unit_ranges(unit).ok()?;
+        while !explored.contains(directory.slice())
+            && let Some(range) = ranges.next().ok()?
+        {
+            if range.begin < range.end && instrumented(range.begin..range.end) {
+                explored.insert(directory.slice());
+            }
+        }
+    }
     let mut found = Vec::new();
-    for (_, unit) in units.iter().filter(|(directory, _)| explored.contains(directory)) {
-        lines(dwarf, unit, &mut sources, &mut found);
+    for unit in units.iter().filter(|unit| explored.contains(unit.directory.slice())) {
+        lines(unit, sources, &mut found);
     }
     found.sort_unstable_by_key(|range| range.start);
     Some(found)
@@ -133,28 +166,21 @@ fn lossy(bytes: &Bytes<'_>) -> String {
 }
 
 /// Adds the ranges of one unit.
-fn lines(
-    dwarf: &Dwarf<Bytes<'_>>,
-    unit: &Unit<Bytes<'_>>,
-    sources: &mut Sources,
-    found: &mut Vec<Range<u64>>,
-) {
-    let Some(program) = unit.line_program.clone() else { return };
+fn lines(candidate: &Candidate<'_>, sources: &mut Sources, found: &mut Vec<Range<u64>>) {
+    let Some(program) = candidate.unit.line_program.clone().filter(|_| !candidate.files.is_empty()) else {
+        return;
+    };
     let mut rows = program.rows();
-    let mut files: BTreeMap<u64, String> = BTreeMap::new();
     let mut begun: Option<u64> = None;
-    while let Ok(Some((header, row))) = rows.next_row() {
+    while let Ok(Some((_, row))) = rows.next_row() {
         let address = row.address();
-        let asm = !row.end_sequence() && {
-            let index = row.file_index();
-            let path =
-                files.entry(index).or_insert_with(|| path(dwarf, unit, header, index).unwrap_or_default());
-            let column = match row.column() {
-                addr2line::gimli::ColumnType::LeftEdge => 0,
-                addr2line::gimli::ColumnType::Column(column) => column.get(),
+        let asm = !row.end_sequence()
+            && match (candidate.files.get(&row.file_index()), row.line(), row.column()) {
+                (Some(&source), Some(line), ColumnType::Column(column)) => {
+                    sources.asm_at(source, line.get(), column.get())
+                }
+                _ => false,
             };
-            row.line().is_some_and(|line| sources.asm_at(path, line.get(), column))
-        };
         if let Some(start) = begun.filter(|&start| start < address) {
             match found.last_mut().filter(|last| last.end == start) {
                 Some(last) => last.end = address,
@@ -168,7 +194,7 @@ fn lines(
 fn path<'a>(
     dwarf: &Dwarf<Bytes<'a>>,
     unit: &Unit<Bytes<'a>>,
-    header: &addr2line::gimli::LineProgramHeader<Bytes<'a>>,
+    header: &LineProgramHeader<Bytes<'a>>,
     index: u64,
 ) -> Option<String> {
     let file = header.file(index)?;
@@ -186,29 +212,42 @@ fn path<'a>(
     Some(format!("{path}/{name}"))
 }
 
+/// How names of the standard library's units and sources begin.
+const STANDARD: &[u8] = b"/rustc/";
+
 /// The sources that lines point to.
 #[derive(Default)]
 struct Sources {
-    texts: BTreeMap<String, Vec<String>>,
-    known: BTreeMap<(String, u64, u64), bool>,
+    known: BTreeMap<String, Option<usize>>,
+    /// The lines of each source with an `asm!` in it.
+    texts: Vec<Vec<String>>,
+    places: BTreeMap<(usize, u64, u64), bool>,
 }
 
 impl Sources {
-    fn asm_at(&mut self, path: &str, line: u64, column: u64) -> bool {
-        if column == 0 || path.starts_with("/rustc/") {
-            return false;
+    /// The number of the source at `path`, if it has an `asm!` in it and is not the standard library's.
+    fn with_asm(&mut self, path: &str) -> Option<usize> {
+        if path.as_bytes().starts_with(STANDARD) || path.contains("/lib/rustlib/src/") {
+            return None;
         }
-        let key = (path.to_owned(), line, column);
-        if let Some(&known) = self.known.get(&key) {
+        if let Some(&known) = self.known.get(path) {
             return known;
         }
-        let lines = self.texts.entry(path.to_owned()).or_insert_with(|| {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            text.lines().map(str::to_owned).collect()
+        let text = std::fs::read_to_string(path).ok().filter(|text| text.contains("asm!"));
+        let number = text.map(|text| {
+            self.texts.push(text.lines().map(str::to_owned).collect());
+            self.texts.len() - 1
         });
-        let asm = lines.get(line as usize - 1).is_some_and(|line| is_asm(line, column as usize));
-        self.known.insert(key, asm);
-        asm
+        self.known.insert(path.to_owned(), number);
+        number
+    }
+
+    fn asm_at(&mut self, source: usize, line: u64, column: u64) -> bool {
+        let lines = &self.texts[source];
+        *self.places.entry((source, line, column)).or_insert_with(|| {
+            let line = (line as usize).checked_sub(1).and_then(|index| lines.get(index));
+            line.is_some_and(|line| is_asm(line, column as usize))
+        })
     }
 }
 
