@@ -7,7 +7,6 @@
 
 pub mod buffer;
 mod copy;
-mod mapped;
 mod memory;
 mod perform;
 mod program;

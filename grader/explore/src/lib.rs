@@ -47,6 +47,7 @@ mod finding;
 mod futex;
 mod instrument;
 mod interpose;
+mod mapped;
 mod memory;
 mod operations;
 mod process;

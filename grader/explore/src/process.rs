@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use object::{Object, ObjectSymbol};
+
+use crate::mapped::Mapped;
 
 #[derive(Default)]
 struct Segments {
@@ -75,19 +77,25 @@ pub fn bias() -> usize {
 /// Whether the return address `pc` is in the part of the standard library that talks to the operating system. By the
 /// symbol table; without one the answer is no.
 pub fn is_std(pc: usize) -> bool {
-    static RANGES: OnceLock<Vec<Range<u64>>> = OnceLock::new();
-    static BIAS: OnceLock<usize> = OnceLock::new();
-    let address = (pc - 1).wrapping_sub(*BIAS.get_or_init(bias)) as u64;
-    RANGES.get_or_init(std_functions).iter().any(|range| range.contains(&address))
+    // Not a thread-local: those are put back when an execution ends by a panic.
+    static KNOWN: Mutex<Vec<(usize, bool)>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&(_, is_std)) = known.iter().find(|(caller, _)| *caller == pc) {
+        return is_std;
+    }
+    let is_std = function(pc - 1).is_some_and(|name| name.contains("3std3sys"));
+    known.push((pc, is_std));
+    is_std
 }
 
-/// Where the functions of `std::sys` are in the executable's file.
-fn std_functions() -> Vec<Range<u64>> {
-    let bytes = std::fs::read("/proc/self/exe").unwrap_or_default();
-    let Ok(program) = object::File::parse(&*bytes) else { return Vec::new() };
-    let of_std = |symbol: &object::Symbol<'_, '_>| symbol.name().is_ok_and(|name| name.contains("3std3sys"));
-    let range = |symbol: object::Symbol<'_, '_>| symbol.address()..symbol.address() + symbol.size();
-    program.symbols().filter(of_std).map(range).collect()
+/// The symbol of the function that `address` is in.
+fn function(address: usize) -> Option<&'static str> {
+    let address = address.wrapping_sub(bias()) as u64;
+    let program = object::File::parse(Mapped::this_program()?.bytes()).ok()?;
+    let is_in = |symbol: &object::Symbol<'_, '_>| {
+        (symbol.address()..symbol.address() + symbol.size()).contains(&address)
+    };
+    program.symbols().find(is_in)?.name().ok()
 }
 
 /// A copy of this thread's thread-locals, to be put back.

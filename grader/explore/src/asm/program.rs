@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use addr2line::gimli::{ColumnType, Dwarf, EndianSlice, LittleEndian, LineProgramHeader, SectionId, Unit};
+use addr2line::gimli::{ColumnType, Dwarf, EndianSlice, LineProgramHeader, LittleEndian, SectionId, Unit};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::copy::{Copies, Registers};
-use super::mapped::Mapped;
 use super::perform::{Done, Point, Word};
 use super::program;
 use super::scan::{self, Act, Visible};
 use crate::engine::{self, Engine};
+use crate::mapped::Mapped;
 
 /// The flag that makes the processor stop after one instruction.
 const TRAP_FLAG: i64 = 1 << 8;

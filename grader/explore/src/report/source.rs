@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 use object::{Object, ObjectSection};
 
 use super::expression;
+use crate::mapped::Mapped;
 
 /// A line of source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +53,7 @@ pub struct Sources {
 impl Sources {
     /// Reads the running executable; without debug information there are no places.
     pub fn of_this_program() -> Sources {
-        static EXECUTABLE: OnceLock<Vec<u8>> = OnceLock::new();
-        let bytes = EXECUTABLE.get_or_init(|| std::fs::read("/proc/self/exe").unwrap_or_default());
-        let context = context(bytes);
+        let context = Mapped::this_program().and_then(|program| context(program.bytes()));
         Sources {
             context,
             bias: crate::process::bias() as u64,

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::OnceLock;
 
 /// A file in memory.
 #[derive(Debug)]
@@ -10,9 +11,19 @@ pub struct Mapped {
     length: usize,
 }
 
+// SAFETY: the mapping is only read.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
 impl Mapped {
-    /// The running program's.
-    pub fn this_program() -> Option<Mapped> {
+    /// The running program's, which stays mapped.
+    pub fn this_program() -> Option<&'static Mapped> {
+        static PROGRAM: OnceLock<Option<Mapped>> = OnceLock::new();
+        PROGRAM.get_or_init(Mapped::map).as_ref()
+    }
+
+    fn map() -> Option<Mapped> {
         let file = std::fs::File::open("/proc/self/exe").ok()?;
         let length = file.metadata().ok()?.len() as usize;
         // SAFETY: a new private mapping of a file that cannot be written while it runs.
@@ -24,14 +35,7 @@ impl Mapped {
 
     /// What is in it.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping lives as long as `self`.
+        // SAFETY: the mapping is never taken away.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping.
-        unsafe { libc::munmap(self.start, self.length) };
     }
 }
