@@ -10,6 +10,9 @@ use harness::event::{Line, LineKind};
 use super::{CheckReport, Report};
 use crate::verdict::{Uncompiled, Verdict};
 
+/// Beside the word in front of it, a cause is as wide as the timeline above.
+const CAUSE_WIDTH: usize = 84;
+
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -171,7 +174,7 @@ fn render_loss(text: &mut String, lab: &str, check: &CheckReport) {
                 let _ = writeln!(text, "      {}", timeline_line(line));
             }
             text.push('\n');
-            field(text, "because", &finding.cause);
+            field(text, "because", &textwrap::fill(&finding.cause, CAUSE_WIDTH));
             field(text, "look at", check.place.as_deref().unwrap_or_default());
         }
         Verdict::TimedOut { why: what }
