@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futex::{Wait, futex_wait, futex_wake};
-use harness::{Check, Outcome, Shared, ensure};
+use harness::{Check, Exploration, Model, Outcome, Shared, ensure};
 
 use crate::sleepers::{asleep_on, interrupt, interruptible, wait, wake};
 
@@ -91,27 +91,23 @@ pub fn wait_sleeps_until_it_is_woken(check: &mut Check) -> Outcome {
     Ok(())
 }
 
-/// Not before the time is over.
+/// Not before the time is over, and then at once.
 pub fn wait_ends_when_the_time_is_over(check: &mut Check) -> Outcome {
-    let word = Shared::new(AtomicU32::new(7)).named("the word");
-    for micros in [0, 999, 30_000] {
-        let time = Duration::from_micros(micros);
-        let what = format!("`futex_wait` with a timeout of {time:?}");
-        let (outcome, took) = check.ask(&what, || {
+    // In the model a clock moves when it is looked at, by a microsecond, and when all sleep, to the next time that ends.
+    const LOOKS: Duration = Duration::from_micros(10);
+    let times = [Duration::ZERO, Duration::from_micros(999), Duration::new(2, 345_678_901)];
+    let exploration = Exploration { spurious: false, ..Exploration::default() };
+    check.explore("one waits for some time, and nobody wakes it", exploration, move |model: &Model| {
+        let word = model.share(AtomicU32::new(7));
+        for time in times {
             let start = Instant::now();
-            let outcome = number(futex_wait(&word, 7, Some(time)));
-            (outcome, start.elapsed().as_nanos() as u64)
-        })?;
-        same(Wait::TimedOut, outcome, &format!("with a timeout of {time:?} and nobody who wakes it"))?;
-        let took = Duration::from_nanos(took);
-        ensure!(
-            took >= time,
-            expected: "`futex_wait` with a timeout of {time:?} waits that long",
-            observed: "it returned after {took:?}",
-            look: "`futex_wait`: a `timespec` has whole seconds, and the nanoseconds that are left over",
-        );
-    }
-    Ok(())
+            let outcome = futex_wait(word, 7, Some(time));
+            let took = start.elapsed();
+            assert_eq!(outcome, Wait::TimedOut, "`futex_wait` with a timeout of {time:?}, and nobody wakes it");
+            let right = time <= took && took < time + LOOKS;
+            assert!(right, "`futex_wait` with a timeout of {time:?} returned after {took:?}; a `timespec` is whole seconds and nanoseconds");
+        }
+    })
 }
 
 /// A signal is an outcome of its own.

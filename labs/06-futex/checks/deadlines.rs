@@ -1,5 +1,6 @@
 //! Part 4: attempts, and waiting with a deadline. Needs `lock` and `unlock` of part 2.
 
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use futex::FutexMutex;
 use harness::step::{Stepper, Watch, mark};
 use harness::{Check, Exploration, JoinHandle, Model, Outcome, ensure};
 
-use crate::mutex::{holder, run_on, system_calls};
-use crate::sleepers::{asleep_on, wake_for_nothing};
+use crate::mutex::{run_on, system_calls};
+use crate::sleepers::asleep_on;
 
 /// An attempt says no at once, and changes nothing for those who wait.
 pub fn try_lock_never_waits(check: &mut Check) -> Outcome {
@@ -46,105 +47,85 @@ pub fn try_lock_never_waits(check: &mut Check) -> Outcome {
     })
 }
 
+// In the model a clock moves when it is looked at, by a microsecond, and when all sleep, to the next time that ends.
+
+/// Wakes everybody who sleeps on a word of the mutex, for no reason.
+fn wake_all(mutex: &FutexMutex) {
+    let first = ptr::from_ref(mutex).cast::<u32>();
+    for index in 0..size_of::<FutexMutex>() / 4 {
+        // SAFETY: a word of the mutex; waking changes no memory.
+        unsafe { libc::syscall(libc::SYS_futex, first.add(index), libc::FUTEX_WAKE, i32::MAX) };
+    }
+}
+
 /// Not before the deadline, even if it is woken before.
 pub fn gives_up_at_the_deadline(check: &mut Check) -> Outcome {
-    const TIME: Duration = Duration::from_millis(40);
-    let mutex = check.shared("`FutexMutex::new`", FutexMutex::new)?;
-    let mut holder = holder!(check, mutex)?;
-    let free = check.ask("`FutexMutex::lock_until` with a deadline that is over, on a free mutex", || {
-        mutex.lock_until(Instant::now()) && {
-            mutex.unlock();
-            true
-        }
+    check.explore("a deadline that is over", Exploration::default(), |model: &Model| {
+        let mutex = model.share(FutexMutex::new());
+        let now = Instant::now();
+        assert!(
+            mutex.lock_until(now),
+            "`lock_until` on a free mutex returned false: it looks at the clock before it tries"
+        );
+        let hurried = model.spawn("hurried", move || mutex.lock_until(now));
+        assert!(!hurried.join(), "`lock_until` on a mutex that another thread holds returned true");
+        mutex.unlock();
     })?;
-    ensure!(
-        free,
-        expected: "a free mutex is taken even when the deadline is over",
-        observed: "`lock_until` returned false",
-        look: "`FutexMutex::lock_until`: try before looking at the clock",
-    );
-    holder.ask(true)?;
-    let held = check.ask("`FutexMutex::lock_until` with a deadline that is over, on a held mutex", || {
-        mutex.lock_until(Instant::now())
-    })?;
-    ensure!(
-        !held,
-        expected: "`lock_until` with a deadline that is over, on a mutex that another process holds, returns false",
-        observed: "it returned true: two processes hold the mutex",
-        look: "`FutexMutex::lock_until`",
-    );
-    for disturbed in [false, true] {
-        let mut student = check.spawn("`FutexMutex::lock_until`", || {
-            let deadline = Instant::now() + TIME;
+    check.explore("woken for no reason before the deadline", Exploration::default(), |model: &Model| {
+        let mutex = model.share(FutexMutex::new());
+        mutex.lock();
+        let hurried = model.spawn("hurried", move || {
+            let deadline = Instant::now() + Duration::from_micros(100);
             let got = mutex.lock_until(deadline);
-            let now = Instant::now();
-            (got, now >= deadline, deadline.saturating_duration_since(now).as_micros() as u64)
-        })?;
-        let pid = student.pid();
-        let mut woken = 0;
-        check.wait_until("`lock_until` gives up", || {
-            if disturbed && woken < 3 && asleep_on(pid, &mutex) {
-                woken += wake_for_nothing(&mutex);
-            }
-            student.ended()
-        })?;
-        let (got, late, early) = student.join()?;
-        ensure!(
-            !got,
-            expected: "`lock_until` returns false when another process holds the mutex until after the deadline",
-            observed: "it returned true: two processes hold the mutex",
-            look: "`FutexMutex::lock_until`: a wake-up says nothing about the mutex",
-        );
-        let how = if disturbed { ", also if it is woken for no reason before" } else { "" };
-        ensure!(
-            late,
-            expected: "`lock_until` waits until the deadline{how}",
-            observed: "it gave up {early} µs before",
-            look: "`FutexMutex::lock_until`: give up only when the clock says so",
-        );
-    }
-    holder.ask(false)?;
-    Ok(())
+            assert!(!got, "`lock_until` on a mutex that another thread holds returned true");
+            let early = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                early.is_zero(),
+                "`lock_until` was woken for no reason, and gave up {early:?} before the deadline"
+            );
+        });
+        std::thread::sleep(Duration::from_micros(50));
+        wake_all(mutex);
+        hurried.join();
+        mutex.unlock();
+    })
 }
 
 /// Woken again and again for no reason: the deadline stays where it is.
 pub fn wake_ups_do_not_extend_the_time(check: &mut Check) -> Outcome {
-    const DEADLINE: Duration = Duration::from_micros(1_000);
-    const ROUND: u32 = 600;
-    const ROUNDS: u32 = 3;
-    let exploration = Exploration { bound: 2, ..Exploration::default() };
-    check.explore("one waits with a deadline and is woken for no reason", exploration, |model: &Model| {
-        let mutex = model.share(FutexMutex::new());
-        mutex.lock();
-        let start = Instant::now();
-        let hurried = model.spawn("hurried", move || {
-            let got = mutex.lock_until(start + DEADLINE);
-            assert!(!got, "`lock_until` returned true while another thread holds the mutex");
-            start.elapsed()
-        });
-        for _ in 0..ROUNDS {
-            // In the model each look at the clock takes a microsecond, and nothing else takes any time.
-            for _ in 0..ROUND {
-                let _ = Instant::now();
+    const DEADLINE: Duration = Duration::from_micros(100);
+    const PAUSE: Duration = Duration::from_micros(60);
+    const LIMIT: Duration = Duration::from_micros(400);
+    // Nobody is preempted: who is held up between the look at the clock and the call sleeps too long, and cannot help it.
+    let exploration = Exploration { bound: 0, ..Exploration::default() };
+    for (rounds, why) in [(0, "although nobody woke it"), (10, "because each needless wake-up put it off")] {
+        let what = format!("one waits with a deadline and is woken {rounds} times for no reason");
+        check.explore(&what, exploration, move |model: &Model| {
+            let mutex = model.share(FutexMutex::new());
+            mutex.lock();
+            let start = Instant::now();
+            let hurried = model.spawn("hurried", move || {
+                let got = mutex.lock_until(start + DEADLINE);
+                assert!(!got, "`lock_until` on a mutex that another thread holds returned true");
+                let took = start.elapsed();
+                assert!(
+                    took < LIMIT,
+                    "`lock_until` with a deadline in {DEADLINE:?} gave up after {took:?}, {why}"
+                );
+            });
+            for _ in 0..rounds {
+                std::thread::sleep(PAUSE);
+                wake_all(mutex);
             }
-            let first = (&raw const *mutex).cast::<u32>();
-            for index in 0..size_of::<FutexMutex>() / 4 {
-                // SAFETY: a word of the mutex; waking changes no memory.
-                unsafe { libc::syscall(libc::SYS_futex, first.add(index), libc::FUTEX_WAKE, i32::MAX) };
-            }
-        }
-        let took = hurried.join();
-        let limit = Duration::from_micros((ROUND * ROUNDS).into()) + DEADLINE / 2;
-        assert!(
-            took < limit,
-            "`lock_until` with a deadline in 1 ms was woken for no reason every 0.6 ms for 1.8 ms, and gave up after {took:?}"
-        );
-    })
+            hurried.join();
+        })?;
+    }
+    Ok(())
 }
 
 /// A wake-up that meets somebody who gives up must reach another one.
 pub fn giving_up_loses_no_wake_up(check: &mut Check) -> Outcome {
-    // In the model each look at the clock takes a microsecond, so these end before, during and after the wait.
+    // Time enough for one look at the clock, or for many.
     for micros in [2, 1000] {
         let what = format!("one waits without a deadline, one for {micros} µs");
         let exploration = Exploration { executions: 10_000, ..Exploration::default() };

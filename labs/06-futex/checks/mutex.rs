@@ -158,7 +158,6 @@ macro_rules! holder {
         })
     };
 }
-pub(crate) use holder;
 
 /// Asleep, and not a moment awake, for as long as the mutex is held.
 pub fn waiters_sleep(check: &mut Check) -> Outcome {
