@@ -223,7 +223,7 @@ impl<'a> Exploration<'a> {
         let found = self.bounds().or_else(|| self.random());
         let finding = found.map(|cause| {
             let found = (cause, self.engine.schedule());
-            let (cause, schedule) = self.plainer().unwrap_or(found);
+            let (cause, schedule) = if again(&found.0) { self.plainer().unwrap_or(found) } else { found };
             self.confirm(cause, schedule)
         });
         self.report(finding)
@@ -336,8 +336,7 @@ impl<'a> Exploration<'a> {
     /// Replays the failing execution twice, the second time for the record. A replay that goes another way is no failure of
     /// the explored code that anybody could rely on, and is said.
     fn confirm(&mut self, cause: Cause, schedule: Schedule) -> Finding {
-        // What a refused call had begun, `exit` for one, may not be undone, so it is not made again.
-        if matches!(cause, Cause::Diverged | Cause::Refused { .. }) {
+        if !again(&cause) {
             return self.finding(cause, schedule);
         }
         let first = self.execute_schedule(&schedule);
@@ -374,6 +373,11 @@ impl<'a> Exploration<'a> {
             trace: Trace { threads, events },
         }
     }
+}
+
+/// Whether the execution can be run again: what a call that was not made had begun in std, `exit` for one, is not undone.
+fn again(cause: &Cause) -> bool {
+    !matches!(cause, Cause::Diverged | Cause::Refused { .. } | Cause::Leaves { .. })
 }
 
 /// What must be there before the first execution.

@@ -135,6 +135,13 @@ pub enum Cause {
         /// The call, and what to do.
         call: String,
     },
+    /// A call that ends, copies or replaces the process.
+    Leaves {
+        /// The thread's number.
+        thread: usize,
+        /// `exit`
+        call: String,
+    },
     /// A signal: a bad pointer, an illegal instruction.
     Crash {
         /// The thread's number.

@@ -9,6 +9,7 @@ use libc::{c_int, c_long, timespec};
 use crate::engine::{self, Engine};
 use crate::finding::Cause;
 use crate::futex::{Waiter, WakeUp};
+use crate::refusal;
 use crate::schedule::{Decision, Deviation};
 use crate::shim::{Frame, Place, shims, wide_shims};
 use crate::thread::{Kind, Operation, State, Woken};
@@ -34,6 +35,7 @@ global_asm!(
     "explore_weak nanosleep",
     "explore_weak clock_nanosleep",
     "explore_weak usleep",
+    "explore_weak sleep",
     "explore_weak clock_gettime",
     "explore_weak getpid",
     "explore_weak gettid",
@@ -42,7 +44,7 @@ global_asm!(
 
 shims! {
     "rdi": explore_sched_yield => sched_yield;
-    "rsi": explore_usleep => usleep;
+    "rsi": explore_usleep => usleep, explore_sleep => sleep_seconds;
     "rdx": explore_nanosleep => nanosleep, explore_clock_gettime => clock_gettime;
     "r8": explore_clock_nanosleep => clock_nanosleep, explore_pthread_create => pthread_create;
 }
@@ -158,7 +160,24 @@ pub unsafe fn call(engine: *mut Engine, place: &impl Place, number: i64, argumen
             | libc::SYS_writev
             | libc::SYS_mmap
             | libc::SYS_munmap => native(number, arguments),
-            _ => refuse(engine, format!("the system call number {number}")),
+            libc::SYS_nanosleep | libc::SYS_clock_nanosleep if !Engine::unwinds(engine) => {
+                let clock = number == libc::SYS_clock_nanosleep;
+                let [_, flags, time, _, _, _] = arguments;
+                let (flags, time) = if clock { (flags, time) } else { (0, arguments[0]) };
+                let Some(length) = nanoseconds(time as *const timespec) else {
+                    return -i64::from(libc::EFAULT);
+                };
+                let absolute = flags & i64::from(libc::TIMER_ABSTIME) != 0;
+                sleep(engine, place, |now| end_of_sleep(now, length, absolute));
+                engine::enter();
+                0
+            }
+            _ => {
+                let top = (&(*engine).threads)[(*engine).running].top;
+                let unnamed = || format!("system call number {number}");
+                let name = refusal::name(number).map_or_else(unnamed, str::to_owned);
+                refusal::stop(engine, &name, place.callers(top))
+            }
         }
     }
 }
@@ -413,6 +432,10 @@ unsafe fn give_way(engine: *mut Engine, place: &impl Place) {
     }
 }
 
+fn end_of_sleep(now: u64, time: u64, absolute: bool) -> u64 {
+    if absolute { time.saturating_sub(EPOCH) } else { now.saturating_add(time) }
+}
+
 /// # Safety
 /// `engine` is the current one.
 unsafe fn sleep(engine: *mut Engine, frame: &impl Place, deadline: impl FnOnce(u64) -> u64) {
@@ -460,9 +483,8 @@ unsafe extern "C" fn clock_nanosleep(
     }
     let Some(length) = nanoseconds(time) else { return libc::EFAULT };
     let absolute = flags & libc::TIMER_ABSTIME != 0;
-    let until = |now: u64| if absolute { length.saturating_sub(EPOCH) } else { now.saturating_add(length) };
     // SAFETY: called by explored code.
-    unsafe { sleep(engine, frame, until) };
+    unsafe { sleep(engine, frame, |now| end_of_sleep(now, length, absolute)) };
     0
 }
 
@@ -473,6 +495,14 @@ unsafe extern "C" fn usleep(microseconds: u32, frame: &Frame) -> c_int {
     };
     // SAFETY: a valid time, and no wish to know what is left.
     unsafe { nanosleep(&time, ptr::null_mut(), frame) }
+}
+
+unsafe extern "C" fn sleep_seconds(seconds: u32, frame: &Frame) -> u32 {
+    let time = timespec { tv_sec: i64::from(seconds), tv_nsec: 0 };
+    let mut left = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: valid times.
+    unsafe { nanosleep(&time, &raw mut left, frame) };
+    left.tv_sec as u32
 }
 
 unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut timespec, _frame: &Frame) -> c_int {

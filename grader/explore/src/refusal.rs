@@ -6,6 +6,8 @@ use std::ffi::{CStr, c_int};
 
 use crate::engine::{self, Engine};
 use crate::finding::Cause;
+use crate::shim;
+use crate::trace::What;
 
 global_asm!(
     ".macro explore_refused name",
@@ -18,21 +20,123 @@ global_asm!(
     "explore_refused _exit",
 );
 
-/// Ends the execution if the caller is explored code: `call` has no model, and says so in the report. Outside an
+/// Calls that end, copy or replace the process: no matter how threads take turns, explored code must not make them.
+const PROCESS: [&str; 9] =
+    ["fork", "vfork", "clone", "clone3", "execve", "execveat", "exit", "_exit", "exit_group"];
+
+/// Ends the execution if the caller is explored code: the function `call` has no model, and the report says so. Outside an
 /// exploration it does nothing.
 pub fn refuse(call: &str) {
     let engine = engine::enter();
     if engine.is_null() {
         return;
     }
+    let here = 0_u8;
     // SAFETY: the engine is not borrowed while explored code runs; an execution that unwinds is at its end already.
     unsafe {
         if !Engine::unwinds(engine) {
-            let thread = (*engine).running;
-            Engine::stop(engine, Cause::Refused { thread, call: call.to_owned() });
+            let top = (&(*engine).threads)[(*engine).running].top;
+            stop(engine, call, shim::callers_by_calls((&raw const here) as usize, top));
         }
     }
     engine::leave(engine);
+}
+
+/// Ends the execution because of the running thread's call of `call`. It is not made again for the report, so its place is
+/// written down at once.
+///
+/// # Safety
+/// The engine is in charge and not borrowed.
+pub unsafe fn stop(engine: *mut Engine, call: &str, callers: Vec<usize>) -> ! {
+    // SAFETY: the caller keeps the contract; the borrow ends before the coroutine is suspended.
+    unsafe {
+        let this = &mut *engine;
+        let thread = this.running;
+        this.recorder.get_or_insert_default();
+        this.note(thread, || callers, What::Note { text: format!("calls `{call}`") });
+        let cause = if PROCESS.contains(&call) {
+            Cause::Leaves { thread, call: call.to_owned() }
+        } else {
+            Cause::Refused { thread, call: format!("`{call}`") }
+        };
+        Engine::stop(engine, cause)
+    }
+}
+
+/// What system call `number` is called in C.
+pub fn name(number: i64) -> Option<&'static str> {
+    CALLS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
+macro_rules! calls {
+    ($($number:ident $name:literal,)+) => {
+        /// Calls that may block, or that reach beyond this thread.
+        const CALLS: &[(i64, &str)] = &[$((libc::$number, $name)),+];
+    };
+}
+
+calls! {
+    SYS_read "read",
+    SYS_readv "readv",
+    SYS_pread64 "pread",
+    SYS_preadv "preadv",
+    SYS_pwrite64 "pwrite",
+    SYS_open "open",
+    SYS_openat "openat",
+    SYS_close "close",
+    SYS_pipe "pipe",
+    SYS_pipe2 "pipe2",
+    SYS_poll "poll",
+    SYS_ppoll "ppoll",
+    SYS_select "select",
+    SYS_pselect6 "pselect",
+    SYS_epoll_wait "epoll_wait",
+    SYS_epoll_pwait "epoll_pwait",
+    SYS_pause "pause",
+    SYS_rt_sigsuspend "sigsuspend",
+    SYS_rt_sigtimedwait "sigtimedwait",
+    SYS_rt_sigaction "sigaction",
+    SYS_rt_sigprocmask "sigprocmask",
+    SYS_nanosleep "nanosleep",
+    SYS_clock_nanosleep "clock_nanosleep",
+    SYS_clock_gettime "clock_gettime",
+    SYS_alarm "alarm",
+    SYS_setitimer "setitimer",
+    SYS_kill "kill",
+    SYS_tkill "tkill",
+    SYS_tgkill "tgkill",
+    SYS_wait4 "wait4",
+    SYS_waitid "waitid",
+    SYS_fork "fork",
+    SYS_vfork "vfork",
+    SYS_clone "clone",
+    SYS_clone3 "clone3",
+    SYS_execve "execve",
+    SYS_execveat "execveat",
+    SYS_exit "_exit",
+    SYS_exit_group "exit_group",
+    SYS_accept "accept",
+    SYS_accept4 "accept4",
+    SYS_connect "connect",
+    SYS_recvfrom "recvfrom",
+    SYS_recvmsg "recvmsg",
+    SYS_sendto "sendto",
+    SYS_sendmsg "sendmsg",
+    SYS_flock "flock",
+    SYS_fcntl "fcntl",
+    SYS_fsync "fsync",
+    SYS_semop "semop",
+    SYS_semtimedop "semtimedop",
+    SYS_msgsnd "msgsnd",
+    SYS_msgrcv "msgrcv",
+    SYS_mq_timedsend "mq_timedsend",
+    SYS_mq_timedreceive "mq_timedreceive",
+    SYS_mprotect "mprotect",
+    SYS_madvise "madvise",
+    SYS_membarrier "membarrier",
+    SYS_futex_waitv "futex_waitv",
+    SYS_sched_setaffinity "sched_setaffinity",
+    SYS_ptrace "ptrace",
 }
 
 /// libc's own function of that name.
@@ -47,21 +151,21 @@ fn next(name: &CStr) -> *mut libc::c_void {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn explore_fork() -> c_int {
-    refuse("starting a process (`fork`)");
+    refuse("fork");
     // SAFETY: libc's function of that name has that signature.
     unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> c_int>(next(c"fork"))() }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn explore_exit(code: c_int) -> ! {
-    refuse("ending the process (`exit`)");
+    refuse("exit");
     // SAFETY: libc's function of that name has that signature.
     unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn(c_int) -> !>(next(c"exit"))(code) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn explore__exit(code: c_int) -> ! {
-    refuse("ending the process (`_exit`)");
+    refuse("_exit");
     // SAFETY: libc's function of that name has that signature.
     unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn(c_int) -> !>(next(c"_exit"))(code) }
 }

@@ -102,9 +102,10 @@ fn place(story: &Story) -> Option<Place> {
         Cause::Deadlock { blocked } | Cause::LostWakeUp { blocked } | Cause::Livelock { blocked } => {
             blocked.iter().find_map(relevance::stuck).and_then(of)
         }
-        Cause::Crash { thread, .. } | Cause::StackOverflow { thread } | Cause::Refused { thread, .. } => {
-            of(*thread)
-        }
+        Cause::Crash { thread, .. }
+        | Cause::StackOverflow { thread }
+        | Cause::Refused { thread, .. }
+        | Cause::Leaves { thread, .. } => of(*thread),
         Cause::Panic { .. } => events.iter().rposition(|event| matches!(event.what, What::Panic { .. })),
         Cause::Endless { .. } => (0..events.len()).rev().find(|&index| story.places[index].is_some()),
         Cause::Diverged => None,

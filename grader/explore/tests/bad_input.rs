@@ -76,5 +76,17 @@ fn waiting_for_what_nobody_does_is_a_livelock() {
 #[test]
 fn operating_system_threads_and_blocking_calls_are_refused() {
     check("os-thread", &["os-thread: refused ", "use `explore::spawn`"]);
-    check("system-call", &["system-call: refused ", "the system call number 34"]);
+    check("system-call", &["system-call: refused ", "`pause`"]);
+}
+
+#[test]
+fn ending_or_copying_the_process_is_a_failure_of_the_explored_code() {
+    check("exits", &["exits: leaves ", "call: \"exit\""]);
+    check("forks", &["forks: leaves ", "call: \"fork\""]);
+    check("exits-by-number", &["exits-by-number: leaves ", "call: \"exit_group\""]);
+}
+
+#[test]
+fn sleeping_by_number_takes_no_time() {
+    check("sleeps-by-number", &["sleeps-by-number: no finding; all interleavings"]);
 }

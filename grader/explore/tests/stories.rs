@@ -77,6 +77,21 @@ fn a_call_that_cannot_be_explored() {
     check("real-sleep");
 }
 
+#[test]
+fn an_exit_in_the_middle() {
+    check("exit-inside");
+}
+
+#[test]
+fn a_null_pointer() {
+    check("null-pointer");
+}
+
+#[test]
+fn a_recursion_without_an_end() {
+    check("endless-recursion");
+}
+
 /// No line of the timeline and of the cause is longer than the terminal.
 #[test]
 fn eighty_columns_are_enough() {

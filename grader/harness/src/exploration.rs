@@ -28,7 +28,7 @@ pub use explore::{JoinHandle, Model, exploring, note};
 pub(crate) fn refuse(call: &'static str) {
     // These do not wait, and what they change is not looked at.
     if exploring() && !matches!(call, "write" | "writev" | "mmap" | "mmap64" | "munmap") {
-        explore::refuse(&format!("the system call `{call}`"));
+        explore::refuse(call);
     }
 }
 

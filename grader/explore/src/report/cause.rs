@@ -53,6 +53,21 @@ pub fn explain(story: &Story, sources: &mut Sources) -> String {
         Cause::Refused { .. } => {
             "A call that could block for real would stop the exploration, so it is not made.".to_owned()
         }
+        Cause::Leaves { thread, call } => {
+            let why = match call.as_str() {
+                "exit" | "_exit" | "exit_group" => {
+                    "All other threads would end with it, wherever they are: code that others call returns or panics."
+                }
+                "execve" | "execveat" => {
+                    "All other threads would be gone, and so would what called this code."
+                }
+                _ => {
+                    "The new process would have a copy of this thread only: locks that other threads hold stay \
+                     locked in it for ever."
+                }
+            };
+            format!("{why} {}", last_seen(story, *thread))
+        }
         Cause::Diverged => "It must not depend on addresses, on time, on random numbers, or on what an \
                             earlier run left in memory."
             .to_owned(),

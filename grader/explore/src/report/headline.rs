@@ -56,11 +56,20 @@ pub fn headline(cause: &Cause, names: &[String]) -> String {
         Cause::Refused { thread, call } => {
             format!("{} makes a call that cannot be explored: {call}", name(*thread))
         }
+        Cause::Leaves { thread, call } => {
+            let what = match call.as_str() {
+                "exit" | "_exit" | "exit_group" => "ends the process",
+                "execve" | "execveat" => "replaces the process's program",
+                _ => "starts a process",
+            };
+            format!("{} {what}: it calls `{call}`", name(*thread))
+        }
         Cause::Crash { thread, signal, address, .. } => {
             let how = match (*signal, *address) {
                 ("SIGSEGV" | "SIGBUS", 0..4096) => "it uses a null pointer",
                 ("SIGSEGV" | "SIGBUS", _) => "it uses a bad pointer",
                 ("SIGILL", _) => "it runs an illegal instruction",
+                ("SIGABRT", _) => "it aborts",
                 ("SIGFPE", _) => "it divides by zero",
                 _ => "it gets a signal",
             };

@@ -108,7 +108,7 @@ fn failure(story: &Story, keys: &BTreeSet<usize>) -> Vec<usize> {
             );
         }
         Cause::UseAfterFree { .. } | Cause::Endless { .. } | Cause::Refused { .. } | Cause::Crash { .. } => {}
-        Cause::StackOverflow { .. } | Cause::Diverged => {}
+        Cause::Leaves { .. } | Cause::StackOverflow { .. } | Cause::Diverged => {}
     }
     if let Some(Stale { read, missed }) = stale(story, None) {
         found.extend([read, missed]);
@@ -140,6 +140,7 @@ fn keys(story: &Story) -> BTreeSet<usize> {
         | Cause::UseAfterFree { .. }
         | Cause::Endless { .. }
         | Cause::Refused { .. }
+        | Cause::Leaves { .. }
         | Cause::Crash { .. }
         | Cause::StackOverflow { .. }
         | Cause::Diverged => {}
@@ -193,6 +194,7 @@ pub fn sites(cause: &Cause) -> Option<[&Site; 2]> {
         | Cause::Livelock { .. }
         | Cause::Endless { .. }
         | Cause::Refused { .. }
+        | Cause::Leaves { .. }
         | Cause::Crash { .. }
         | Cause::StackOverflow { .. }
         | Cause::Diverged => None,

@@ -135,6 +135,29 @@ fn system_call(_: &Model) {
     unsafe { libc::syscall(libc::SYS_pause) };
 }
 
+fn exits(_: &Model) {
+    spawn(|| std::process::exit(0)).join();
+}
+
+fn exits_by_number(_: &Model) {
+    spawn(|| unsafe { libc::syscall(libc::SYS_exit_group, 0) }).join();
+}
+
+fn forks(_: &Model) {
+    spawn(|| unsafe { libc::fork() }).join();
+}
+
+fn sleeps_by_number(_: &Model) {
+    let time = libc::timespec { tv_sec: 3_600, tv_nsec: 0 };
+    let none = std::ptr::null_mut::<libc::timespec>();
+    spawn(move || unsafe {
+        assert_eq!(libc::sleep(3_600), 0);
+        assert_eq!(libc::syscall(libc::SYS_nanosleep, &raw const time, none), 0);
+        assert_eq!(libc::syscall(libc::SYS_clock_nanosleep, libc::CLOCK_MONOTONIC, 0, &raw const time, none), 0);
+    })
+    .join();
+}
+
 fn main() {
     scenario::main(&[
         ("std-mutex", std_mutex),
@@ -153,5 +176,9 @@ fn main() {
         ("waits-for-nobody", waits_for_nobody),
         ("os-thread", os_thread),
         ("system-call", system_call),
+        ("exits", exits),
+        ("exits-by-number", exits_by_number),
+        ("forks", forks),
+        ("sleeps-by-number", sleeps_by_number),
     ]);
 }

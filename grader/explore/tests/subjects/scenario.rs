@@ -1,5 +1,7 @@
 //! What the explored programs share: a table of scenarios, of which the command line picks one.
 
+use std::io::Write;
+
 use explore::{Budget, Cause, Explorer, Model, Report};
 
 /// A named body.
@@ -16,6 +18,13 @@ pub fn main(scenarios: &[Scenario]) {
             print(name, &report, begin.elapsed());
         }
     }
+    end();
+}
+
+/// Ends the process without std, which takes an `exit` of explored code for one that is under way.
+pub fn end() -> ! {
+    let _ = std::io::stdout().flush();
+    unsafe { libc::_exit(0) }
 }
 
 /// The default budget, with what the environment says.
@@ -52,6 +61,7 @@ pub fn kind(cause: &Cause) -> &'static str {
         Cause::Livelock { .. } => "livelock",
         Cause::Endless { .. } => "endless",
         Cause::Refused { .. } => "refused",
+        Cause::Leaves { .. } => "leaves",
         Cause::Crash { .. } => "crash",
         Cause::StackOverflow { .. } => "stack-overflow",
         Cause::Diverged => "diverged",

@@ -3,6 +3,7 @@
 #![allow(clippy::undocumented_unsafe_blocks, missing_docs, reason = "programs to be explored, wrong on purpose")]
 
 use std::cell::UnsafeCell;
+use std::io::Write;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 
@@ -27,6 +28,7 @@ const STORIES: &[Story] = &[
     ("endless-recursion", endless_recursion),
     ("endless-loop", endless_loop),
     ("real-sleep", real_sleep),
+    ("exit-inside", exit_inside),
     ("addresses-decide", addresses_decide),
 ];
 
@@ -41,6 +43,9 @@ fn main() {
             (None, _) => println!("nothing found"),
         }
     }
+    // Without std, which takes an `exit` of explored code for one that is under way.
+    let _ = std::io::stdout().flush();
+    unsafe { libc::_exit(0) }
 }
 
 fn futex_wait(word: &AtomicU32, expected: u32) {
@@ -419,6 +424,18 @@ fn real_sleep(model: &Model) {
         let mut descriptor = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
         unsafe { libc::syscall(libc::SYS_poll, &raw mut descriptor, 1, -1) };
     });
+}
+
+fn exit_inside(model: &Model) {
+    let lock: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    for name in ["thread A", "thread B"] {
+        model.spawn(name, || {
+            if lock.swap(1, Acquire) == 1 {
+                std::process::exit(1);
+            }
+            lock.store(0, Release);
+        });
+    }
 }
 
 fn addresses_decide(model: &Model) {

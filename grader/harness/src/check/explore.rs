@@ -147,6 +147,7 @@ mod explored {
             | Cause::LostWakeUp { .. }
             | Cause::Livelock { .. }
             | Cause::Endless { .. }
+            | Cause::Leaves { .. }
             | Cause::Crash { .. }
             | Cause::StackOverflow { .. } => (FOUND, told.place.map(|place| (place.file, place.line, 1))),
         };
