@@ -41,8 +41,17 @@ fn next_locker<'c>(check: &'c Check, mutex: &'c Shared<RobustMutex>) -> Result<S
     })
 }
 
-/// Waits for it; the first answer. The second must be `Clean`.
-fn told(check: &Check, mut next: Student<(bool, bool)>, situation: &str) -> Result<bool, Stop> {
+/// Where to look when the next locker waits for ever.
+const WHO_WAKES: &str =
+    "`RobustMutex::lock` and `unlock`: what does the word say, and who would wake the waiter?";
+
+/// Waits for it; the first answer. The second must be `Clean`. The situation is what the owner does when it ends.
+fn told(
+    check: &Check,
+    mut next: Student<(bool, bool)>,
+    situation: &str,
+    look: &'static str,
+) -> Result<bool, Stop> {
     let start = Instant::now();
     let limit = check.scaled(NOTICED);
     let mut ended = false;
@@ -52,15 +61,15 @@ fn told(check: &Check, mut next: Student<(bool, bool)>, situation: &str) -> Resu
     })?;
     ensure!(
         ended,
-        expected: "when the owner is killed {situation}, the next locker gets the mutex",
+        expected: "when the owner {situation}, the next locker gets the mutex",
         observed: format!("after {} ms it was still waiting", start.elapsed().as_millis()),
-        look: "`RobustMutex::lock` and `unlock`: what does the word say, and who would wake the waiter?",
+        look: look,
     );
     let (first, second) = next.join()?;
     ensure!(
         !second,
         expected: "one locker is told of a death; when it has given the mutex back, the next one gets `Clean`",
-        observed: "the next one got `OwnerDied` as well (the owner was killed {situation})",
+        observed: "the owner {situation}, and both the next one and the one after it got `OwnerDied`",
         look: "`RobustMutex::unlock`: the mark of the death must go",
     );
     Ok(first)
@@ -85,21 +94,15 @@ pub fn the_next_locker_is_told(check: &mut Check) -> Outcome {
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     })?;
     debug_assert!(matches!(ending, Ending::Signalled(libc::SIGKILL) | Ending::Returned(())));
-    must_be(
-        true,
-        told(check, next_locker(check, &mutex)?, "in the critical section")?,
-        "was killed in the critical section",
-    )?;
+    let got = told(check, next_locker(check, &mutex)?, "is killed in the critical section", WHO_WAKES)?;
+    must_be(true, got, "was killed in the critical section")?;
 
     check.ending::<()>("a process that exits while it holds the mutex", || {
         mutex.lock();
         std::process::exit(0);
     })?;
-    must_be(
-        true,
-        told(check, next_locker(check, &mutex)?, "in the critical section")?,
-        "has exited without giving the mutex back",
-    )?;
+    let got = told(check, next_locker(check, &mutex)?, "exits while it holds the mutex", WHO_WAKES)?;
+    must_be(true, got, "has exited without giving the mutex back")?;
 
     check
         .ask("a thread that ends while it holds the mutex, in a process that goes on", || {
@@ -111,26 +114,33 @@ pub fn the_next_locker_is_told(check: &mut Check) -> Outcome {
         })
         .and_then(|got| must_be(true, got, "was a thread that has ended, in a process that goes on"))?;
 
-    let got = check.ask(
-        "a child that is forked after its parent has used the mutex, and ends while it holds it",
-        || {
-            mutex.lock();
-            mutex.unlock();
-            // SAFETY: the child calls the submission's function and ends.
-            match unsafe { libc::fork() } {
-                0 => {
-                    mutex.lock();
-                    // SAFETY: ends the child.
-                    unsafe { libc::_exit(0) }
-                }
-                // SAFETY: our own child.
-                child => unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) },
-            };
-            let first = died(mutex.lock());
-            mutex.unlock();
-            first
-        },
+    // The parent goes on: it is not the owner, and its own end must not be what sets the mutex free.
+    let forked = Shared::new([AtomicU32::new(0), AtomicU32::new(0)]);
+    let parent = check.spawn("a process that forks a child, which ends while it holds the mutex", || {
+        mutex.lock();
+        mutex.unlock();
+        // SAFETY: the child calls the submission's function and ends.
+        match unsafe { libc::fork() } {
+            0 => {
+                mutex.lock();
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(0) }
+            }
+            // SAFETY: our own child.
+            child => unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) },
+        };
+        forked[0].store(1, Ordering::SeqCst);
+        until(&forked[1]);
+    })?;
+    check.wait_until("the forked child has ended", || forked[0].load(Ordering::SeqCst) == 1)?;
+    let got = told(
+        check,
+        next_locker(check, &mutex)?,
+        "ends while it holds the mutex, and is a forked child of a process that had used the mutex before",
+        "`RobustMutex::lock`: a forked child has a thread id of its own and no robust list, but all its parent's variables",
     )?;
+    forked[1].store(1, Ordering::SeqCst);
+    parent.join()?;
     must_be(true, got, "was a forked child of a process that had used the mutex before")?;
 
     let stage = Shared::new([AtomicU32::new(0), AtomicU32::new(0)]);
@@ -195,7 +205,7 @@ pub fn a_sleeper_is_told(check: &mut Check) -> Outcome {
         both(),
         expected: "when the owner is killed, both processes that sleep get the mutex within half a second, one after the other",
         observed: format!("after {} ms {} of them had got it (the dead owner is a zombie: state {})", start.elapsed().as_millis(), passed.load(Ordering::SeqCst), observe::state_of(pid).unwrap_or('-')),
-        look: "`RobustMutex::lock`: who notices the death? A zombie still answers to `kill(pid, 0)`",
+        look: "`RobustMutex::lock`: who notices the death? The kernel wakes a sleeper only if the word has `FUTEX_WAITERS`; and a zombie still answers to `kill(pid, 0)`",
     );
     let mut told = 0;
     for sleeper in sleepers {
@@ -290,8 +300,9 @@ fn killed_in(check: &Check, killing: &Killing) -> Result<usize, Stop> {
             Some(sleeper) => sleeper,
             None => next_locker(check, &mutex)?,
         };
-        let situation = format!("after {place} of {} instructions of {}", places[last], killing.function);
-        let got = told(check, next, &situation)?;
+        let situation =
+            format!("is killed after {place} of {} instructions of {}", places[last], killing.function);
+        let got = told(check, next, &situation, WHO_WAKES)?;
         // It was in the critical section after `lock` and before `unlock`.
         if index == if killing.unlocking { 0 } else { last } {
             must_be(true, got, "was killed in the critical section")?;

@@ -59,7 +59,13 @@ pub fn two_mappings_are_one_lock(check: &mut Check) -> Outcome {
         passed.store(1, Ordering::SeqCst);
         guard[0]
     })?;
-    falls_asleep_somewhere(check, waiter.pid(), &passed, "`SharedValue::lock`")?;
+    falls_asleep_somewhere(
+        check,
+        waiter.pid(),
+        &passed,
+        "`SharedValue::lock`",
+        "`SharedValue::attach`: `MAP_SHARED`, and what is there stays as it is; then `SharedValue::lock`",
+    )?;
     holder.ask(0)?;
     let pid = waiter.pid();
     // Whoever is woken is ready to run before the call that woke it has returned.
@@ -110,7 +116,7 @@ pub fn attach_keeps_what_is_there(check: &mut Check) -> Outcome {
             before == last,
             expected: "attaching to a file finds the value that was put there before: {last:?}",
             observed: "the value was {before:?}",
-            look: "`SharedValue::attach`: a file that is long enough must not be touched",
+            look: "`SharedValue::attach`: the mapping must be `MAP_SHARED`, and a file that is long enough must not be touched",
         );
         ensure!(
             mappings == 0,
@@ -175,7 +181,7 @@ pub fn processes_count_together(check: &mut Check) -> Outcome {
         numbers == [wanted, wanted],
         expected: "{wanted} turns of two processes add {wanted} to each of the two numbers",
         observed: format!("the numbers are {} and {}", numbers[0], numbers[1]),
-        look: "`SharedValue::lock` and the guard's `Drop`",
+        look: "`SharedValue::attach`: `MAP_SHARED`; `SharedValue::lock` and the guard's `Drop`",
     );
     check.note(format!("{wanted} turns of two processes"));
     Ok(())

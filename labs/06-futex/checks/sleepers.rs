@@ -36,19 +36,25 @@ pub fn falls_asleep<T: Wire, M: Sync>(
     passed: &AtomicU32,
     function: &str,
 ) -> Outcome {
-    sleeps_if(check, student.pid(), passed, function, |pid| asleep_on(pid, memory))
+    sleeps_if(check, student.pid(), passed, (function, function), |pid| asleep_on(pid, memory))
 }
 
-/// As [`falls_asleep`], in memory that the student has mapped somewhere itself.
-pub fn falls_asleep_somewhere(check: &Check, pid: i32, passed: &AtomicU32, function: &str) -> Outcome {
-    sleeps_if(check, pid, passed, function, |pid| asleep_where(pid).is_some())
+/// As [`falls_asleep`], in memory that the student has mapped somewhere itself; `look` is where to look if it goes on.
+pub fn falls_asleep_somewhere(
+    check: &Check,
+    pid: i32,
+    passed: &AtomicU32,
+    function: &str,
+    look: &str,
+) -> Outcome {
+    sleeps_if(check, pid, passed, (function, look), |pid| asleep_where(pid).is_some())
 }
 
 fn sleeps_if(
     check: &Check,
     pid: i32,
     passed: &AtomicU32,
-    function: &str,
+    (function, look): (&str, &str),
     asleep: impl Fn(i32) -> bool,
 ) -> Outcome {
     let (mut used, mut went_on, mut gone) = (Duration::ZERO, false, false);
@@ -62,7 +68,7 @@ fn sleeps_if(
         !went_on,
         expected: "{function} does not return while another process holds the mutex",
         observed: "it returned: two processes hold the mutex",
-        look: "{function}",
+        look: "{look}",
     );
     ensure!(
         used <= PATIENCE,
