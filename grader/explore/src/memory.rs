@@ -261,7 +261,8 @@ impl Memory {
         }
     }
 
-    /// Checks an access to `[address, address + size)` against all earlier ones; the first that races is returned.
+    /// Checks an access to `[address, address + size)` against all earlier ones; the first that races is returned. A plain
+    /// write [overwrites](Memory::overwrite) as well.
     #[inline]
     pub fn touch(&mut self, access: Access, address: usize, size: usize, clock: &Clock) -> Option<Clash> {
         let end = address + size;
@@ -272,6 +273,9 @@ impl Memory {
             let to = end.min((key + 1) << 3);
             let mask = (((1u16 << (to - from)) - 1) << (from & 7)) as u8;
             let index = self.cell(key);
+            if access.touch == Touch::Write && self.cells[index].location != NONE {
+                self.forget(index, address, size);
+            }
             let cell = &mut self.cells[index];
             if !cell.saved && access.touch.writes() {
                 cell.saved = true;

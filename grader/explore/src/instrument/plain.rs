@@ -88,9 +88,11 @@ unsafe fn visit(engine: *mut Engine, touch: Touch, address: usize, pc: usize, ba
             if !own_stack {
                 thread.advance();
             }
-            this.memory.overwrite(address, size);
         }
         if size == 0 || !this.memory.watches(address) || Engine::unwinds(engine) {
+            if touch == Touch::Write {
+                (*engine).memory.overwrite(address, size);
+            }
             return;
         }
         let this = &mut *engine;

@@ -60,6 +60,15 @@ pub struct Access {
 /// accessing thread knows.
 #[inline]
 pub fn record(accesses: &mut Vec<Access>, access: Access, clock: &Clock) -> Option<Access> {
+    // Most memory is one thread's own.
+    if let [only] = accesses.as_mut_slice()
+        && only.thread == access.thread
+        && only.mask & !access.mask == 0
+        && access.touch.covers(only.touch)
+    {
+        *only = access;
+        return None;
+    }
     let mut found = None;
     let mut index = 0;
     while index < accesses.len() {
