@@ -1,12 +1,13 @@
-//! Calls that explored code must not make, because they reach past the model: starting and ending processes. Other
-//! libraries that put functions of their own before libc's say [`refuse`] for theirs.
+//! Calls that explored code must not make, because they reach past the model: starting and ending processes, and the locks
+//! of pthreads, which really wait. Other libraries that put functions of their own before libc's say [`refuse`] for theirs.
 
 use std::arch::global_asm;
 use std::ffi::{CStr, c_int};
 
 use crate::engine::{self, Engine};
 use crate::finding::Cause;
-use crate::shim;
+use crate::process;
+use crate::shim::{self, Frame, shims};
 use crate::trace::What;
 
 global_asm!(
@@ -18,6 +19,14 @@ global_asm!(
     "explore_refused fork",
     "explore_refused exit",
     "explore_refused _exit",
+    "explore_refused pthread_mutex_lock",
+    "explore_refused pthread_mutex_trylock",
+    "explore_refused pthread_rwlock_rdlock",
+    "explore_refused pthread_rwlock_wrlock",
+    "explore_refused pthread_spin_lock",
+    "explore_refused pthread_barrier_wait",
+    "explore_refused sem_wait",
+    "explore_refused pthread_once",
 );
 
 /// Calls that end, copy or replace the process: no matter how threads take turns, explored code must not make them.
@@ -168,4 +177,55 @@ unsafe extern "C" fn explore__exit(code: c_int) -> ! {
     refuse("_exit");
     // SAFETY: libc's function of that name has that signature.
     unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn(c_int) -> !>(next(c"_exit"))(code) }
+}
+
+/// Defines functions that refuse `name` when the explored code itself calls it: libc may wait inside, and what it
+/// synchronises by is not instrumented. Other libraries' calls (the unwinder's) are passed on.
+macro_rules! locks {
+    ($($symbol:ident => $name:ident),+ $(,)?) => {
+        shims! { "rsi": $($symbol => $name),+; }
+        $(unsafe extern "C" fn $name(object: *mut libc::c_void, frame: &Frame) -> c_int {
+            refuse_to(frame, stringify!($name));
+            type Lock = unsafe extern "C" fn(*mut libc::c_void) -> c_int;
+            let name = const { as_c_str(concat!(stringify!($name), "\0")) };
+            // SAFETY: libc's function of that name has that signature; the caller's argument.
+            unsafe { std::mem::transmute::<*mut libc::c_void, Lock>(next(name))(object) }
+        })+
+    };
+}
+
+locks! {
+    explore_pthread_mutex_lock => pthread_mutex_lock,
+    explore_pthread_mutex_trylock => pthread_mutex_trylock,
+    explore_pthread_rwlock_rdlock => pthread_rwlock_rdlock,
+    explore_pthread_rwlock_wrlock => pthread_rwlock_wrlock,
+    explore_pthread_spin_lock => pthread_spin_lock,
+    explore_pthread_barrier_wait => pthread_barrier_wait,
+    explore_sem_wait => sem_wait,
+}
+
+shims! { "rdx": explore_pthread_once => pthread_once; }
+
+unsafe extern "C" fn pthread_once(
+    control: *mut libc::c_void,
+    routine: *mut libc::c_void,
+    frame: &Frame,
+) -> c_int {
+    refuse_to(frame, "pthread_once");
+    type Once = unsafe extern "C" fn(*mut libc::c_void, *mut libc::c_void) -> c_int;
+    // SAFETY: libc's function of that name has that signature; the caller's arguments.
+    unsafe { std::mem::transmute::<*mut libc::c_void, Once>(next(c"pthread_once"))(control, routine) }
+}
+
+fn refuse_to(frame: &Frame, call: &str) {
+    if !engine::current().is_null() && process::code().contains(&frame.pc) {
+        refuse(call);
+    }
+}
+
+const fn as_c_str(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(name) => name,
+        Err(_) => panic!("no zero at the end"),
+    }
 }

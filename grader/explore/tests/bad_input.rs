@@ -14,6 +14,11 @@ fn waiting_in_a_lock_of_std_is_refused() {
 }
 
 #[test]
+fn locking_a_mutex_of_pthreads_is_refused() {
+    check("pthread-mutex", &["pthread-mutex: refused ", "`pthread_mutex_lock`"]);
+}
+
+#[test]
 fn a_once_lock_whose_making_nobody_saw_is_no_race() {
     check("once-lock", &["once-lock: no finding"]);
 }

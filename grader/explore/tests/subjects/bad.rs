@@ -23,6 +23,22 @@ fn std_mutex(model: &Model) {
     handles.into_iter().for_each(|handle| handle.join());
 }
 
+struct Pthreads(std::cell::UnsafeCell<libc::pthread_mutex_t>, std::cell::UnsafeCell<u32>);
+
+unsafe impl Sync for Pthreads {}
+
+fn pthread_mutex(model: &Model) {
+    let new = std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER);
+    let guarded: &'static Pthreads = model.share(Pthreads(new, std::cell::UnsafeCell::new(0)));
+    let body = move || unsafe {
+        libc::pthread_mutex_lock(guarded.0.get());
+        *guarded.1.get() += 1;
+        libc::pthread_mutex_unlock(guarded.0.get());
+    };
+    let handles = [spawn(body), spawn(body)];
+    handles.into_iter().for_each(|handle| handle.join());
+}
+
 fn once_lock(model: &Model) {
     let cell: &'static OnceLock<Box<u32>> = model.share(OnceLock::new());
     let body = move || assert_eq!(**cell.get_or_init(|| Box::new(7)), 7);
@@ -161,6 +177,7 @@ fn sleeps_by_number(_: &Model) {
 fn main() {
     scenario::main(&[
         ("std-mutex", std_mutex),
+        ("pthread-mutex", pthread_mutex),
         ("once-lock", once_lock),
         ("deep-recursion", deep_recursion),
         ("deep-with-atomics", deep_with_atomics),
