@@ -84,10 +84,8 @@ unsafe fn visit(engine: *mut Engine, touch: Touch, address: usize, pc: usize, ba
         }
         let thread = &mut this.threads[this.running];
         let own_stack = thread.top.wrapping_sub(address) < engine::STACK;
-        if touch == Touch::Write {
-            if !own_stack {
-                thread.advance();
-            }
+        if touch == Touch::Write && !own_stack {
+            thread.advance();
         }
         if size == 0 || !this.memory.watches(address) || Engine::unwinds(engine) {
             if touch == Touch::Write {
