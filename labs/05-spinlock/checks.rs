@@ -271,7 +271,9 @@ fn exclusive<L: RawLock + Sync + 'static>(check: &Check, new: fn() -> L) -> Outc
     check.explore("two threads write under the lock", Exploration::default(), |model: &Model| {
         turns(model, model.share(Room::new(new())), Room::sign);
     })?;
-    check.explore("two threads wait for a lock that is held", Exploration::default(), |model: &Model| {
+    // Three threads have many more interleavings than two.
+    let waiting = Exploration { bound: 2, ..Exploration::default() };
+    check.explore("two threads wait for a lock that is held", waiting, |model: &Model| {
         let room = model.share(Room::new(new()));
         room.lock.lock();
         let threads = ["thread 1", "thread 2"].map(|name| {
@@ -505,8 +507,8 @@ impl RawLock for Waiting {
 fn first_come_first_served(check: &mut Check) -> Outcome {
     const INSIDE: u64 = 2;
     const WAITERS: usize = 3;
-    let mut orders: Vec<[usize; WAITERS]> =
-        vec![[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    // Each comes first, second and third once; more would only be other names for the same.
+    let mut orders: Vec<[usize; WAITERS]> = vec![[0, 1, 2], [1, 2, 0], [2, 0, 1]];
     check.rng().shuffle(&mut orders);
     let rounds = orders.len();
     let lock = check.shared("`TicketLock::new`", TicketLock::new)?;
