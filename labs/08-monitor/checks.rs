@@ -31,6 +31,7 @@ harness::checks! {
     "processes-pass-every-item-once" => buffer::processes_pass_every_item_once,
     "a-writer-is-alone" => readers_writers::a_writer_is_alone,
     "readers-read-together" => readers_writers::readers_read_together,
+    "waiting-readers-go-together" => readers_writers::waiting_readers_go_together,
     "a-waiting-writer-is-not-overtaken" => readers_writers::a_waiting_writer_is_not_overtaken,
     "a-waiting-reader-is-not-overtaken" => readers_writers::a_waiting_reader_is_not_overtaken,
     "the-signalled-goes-first" => hoare::the_signalled_goes_first,

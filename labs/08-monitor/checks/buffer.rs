@@ -18,7 +18,7 @@ pub fn items_arrive_in_order(check: &mut Check) -> Outcome {
         }
         producer.join();
     }
-    let exploration = Exploration { executions: 10_000, ..Exploration::default() };
+    let exploration = Exploration { executions: 50_000, ..Exploration::default() };
     check.explore("two items through one slot", exploration, |model: &Model| pass::<1>(model, 2))?;
     let exploration = Exploration { bound: 2, ..exploration };
     check.explore("three items through two slots", exploration, |model: &Model| pass::<2>(model, 3))
@@ -34,14 +34,14 @@ pub fn several_consumers_are_served(check: &mut Check) -> Outcome {
         let [a, b] = consumers.map(JoinHandle::join);
         assert!([a, b] == [1, 2] || [a, b] == [2, 1], "items 1 and 2 were put, {a} and {b} were taken");
     }
-    let exploration = Exploration { bound: 2, executions: 8_000, ..Exploration::default() };
+    let exploration = Exploration { bound: 2, executions: 50_000, ..Exploration::default() };
     check.explore("two consumers, and two items through one slot", exploration, pass::<1>)?;
     check.explore("two consumers, and two items through two slots", exploration, pass::<2>)
 }
 
 /// Two producers of one item each.
 pub fn several_producers_are_served(check: &mut Check) -> Outcome {
-    let exploration = Exploration { bound: 2, executions: 8_000, ..Exploration::default() };
+    let exploration = Exploration { bound: 2, executions: 50_000, ..Exploration::default() };
     check.explore("two producers, and three items through one slot", exploration, |model: &Model| {
         let buffer = model.share(BoundedBuffer::<1>::new());
         buffer.put_item(3);

@@ -68,7 +68,7 @@ pub fn no_wake_up_is_lost(check: &mut Check) -> Outcome {
 
 /// All go on, and each of them holds the mutex.
 pub fn broadcast_reaches_everybody(check: &mut Check) -> Outcome {
-    let exploration = Exploration { executions: 10_000, ..Exploration::default() };
+    let exploration = Exploration { bound: 2, ..Exploration::default() };
     check.explore("two wait, one broadcasts", exploration, |model: &Model| {
         let pair = model.share(Pair::new());
         let ready = model.share(Plain::new(0));
@@ -232,7 +232,7 @@ pub fn a_deadline_swallows_no_signal(check: &mut Check) -> Outcome {
     // In the model each look at the clock takes a microsecond, so these end about when the signal comes, and after it.
     for micros in [2, 1000] {
         let what = format!("one waits without a deadline, one for {micros} µs, and there is one signal");
-        let exploration = Exploration { executions: 10_000, ..Exploration::default() };
+        let exploration = Exploration { bound: 2, ..Exploration::default() };
         check.explore(&what, exploration, move |model: &Model| {
             let pair = model.share(Pair::new());
             let items = model.share(Plain::new(0));

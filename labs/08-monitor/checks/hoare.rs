@@ -24,7 +24,7 @@ const READY: usize = 0;
 const AGAIN: usize = 1;
 
 fn exploration() -> Exploration {
-    Exploration { executions: 10_000, ..Exploration::default() }
+    Exploration { executions: 50_000, ..Exploration::default() }
 }
 
 /// Nobody between the signal and the signalled, who therefore needs no loop.
@@ -168,7 +168,7 @@ pub fn the_program_of_the_notes_is_right(check: &mut Check) -> Outcome {
     for last in [true, false] {
         let how = if last { "`enter_and_signal`" } else { "`signal`" };
         let what = format!("`PutItem` and `GetItem` of the notes with {how}, two consumers");
-        let exploration = Exploration { executions: 8_000, ..Exploration::default() };
+        let exploration = Exploration { bound: 2, executions: 50_000, ..Exploration::default() };
         check.explore(&what, exploration, move |model: &Model| {
             let monitor = model.share(Notes::new(Slot::default()));
             let consumers =

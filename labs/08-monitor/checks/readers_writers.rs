@@ -3,18 +3,18 @@
 use harness::{Check, Exploration, JoinHandle, Model, Outcome, ensure};
 use monitor::ReadersWriters;
 
-use crate::actors::{Actors, Plain};
+use crate::actors::{Actors, Flag, Plain};
 
 /// No reader beside a writer, no two writers, and nobody sleeps for ever.
 pub fn a_writer_is_alone(check: &mut Check) -> Outcome {
-    let exploration = Exploration { bound: 2, executions: 5_000, ..Exploration::default() };
+    let exploration = Exploration { bound: 2, executions: 50_000, ..Exploration::default() };
     for (what, writers) in [("two readers and a writer", 1), ("a reader and two writers", 2)] {
         check.explore(what, exploration, move |model: &Model| {
             let gate = model.share(ReadersWriters::new());
             let value = model.share(Plain::new(0));
             let read = move || {
                 gate.start_read();
-                value.get();
+                assert!(value.get() <= writers, "at most {writers} writers have added 1");
                 gate.end_read();
             };
             let write = move || {
@@ -32,6 +32,30 @@ pub fn a_writer_is_alone(check: &mut Check) -> Outcome {
         })?;
     }
     Ok(())
+}
+
+/// Two readers that waited for a writer meet inside.
+pub fn waiting_readers_go_together(check: &mut Check) -> Outcome {
+    let exploration = Exploration { executions: 50_000, ..Exploration::default() };
+    check.explore(
+        "two readers come while a writer writes, and wait inside for each other",
+        exploration,
+        |model: &Model| {
+            let gate = model.share(ReadersWriters::new());
+            let flags = model.share([Flag::new(), Flag::new()]);
+            gate.start_write();
+            let readers = [(0, "reader A"), (1, "reader B")].map(|(index, name)| {
+                model.spawn(name, move || {
+                    gate.start_read();
+                    flags[index].set();
+                    flags[1 - index].wait();
+                    gate.end_read();
+                })
+            });
+            gate.end_write();
+            readers.into_iter().for_each(JoinHandle::join);
+        },
+    )
 }
 
 #[derive(Clone, Copy)]
