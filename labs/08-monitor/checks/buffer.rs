@@ -2,18 +2,31 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, ensure};
+use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, ensure, note};
 use monitor::BoundedBuffer;
 
 use crate::actors::Actors;
+
+/// Puts an item, and says so in the timeline.
+fn put<const N: usize>(buffer: &BoundedBuffer<N>, item: u64) {
+    note(&format!("puts item {item}"));
+    buffer.put_item(item);
+}
+
+/// Takes an item, and says so in the timeline.
+fn get<const N: usize>(buffer: &BoundedBuffer<N>) -> u64 {
+    let item = buffer.get_item();
+    note(&format!("has got item {item}"));
+    item
+}
 
 /// One producer and one consumer, and more items than slots.
 pub fn items_arrive_in_order(check: &mut Check) -> Outcome {
     fn pass<const N: usize>(model: &Model, items: u64) {
         let buffer = model.share(BoundedBuffer::<N>::new());
-        let producer = model.spawn("producer", move || (1..=items).for_each(|item| buffer.put_item(item)));
+        let producer = model.spawn("producer", move || (1..=items).for_each(|item| put(buffer, item)));
         for wanted in 1..=items {
-            let item = buffer.get_item();
+            let item = get(buffer);
             assert_eq!(item, wanted, "items come out in the order in which they were put");
         }
         producer.join();
@@ -28,9 +41,9 @@ pub fn items_arrive_in_order(check: &mut Check) -> Outcome {
 pub fn several_consumers_are_served(check: &mut Check) -> Outcome {
     fn pass<const N: usize>(model: &Model) {
         let buffer = model.share(BoundedBuffer::<N>::new());
-        let consumers = ["consumer A", "consumer B"].map(|name| model.spawn(name, || buffer.get_item()));
-        buffer.put_item(1);
-        buffer.put_item(2);
+        let consumers = ["consumer A", "consumer B"].map(|name| model.spawn(name, || get(buffer)));
+        put(buffer, 1);
+        put(buffer, 2);
         let [a, b] = consumers.map(JoinHandle::join);
         assert!([a, b] == [1, 2] || [a, b] == [2, 1], "items 1 and 2 were put, {a} and {b} were taken");
     }
@@ -44,10 +57,10 @@ pub fn several_producers_are_served(check: &mut Check) -> Outcome {
     let exploration = Exploration { bound: 2, executions: 50_000, ..Exploration::default() };
     check.explore("two producers, and three items through one slot", exploration, |model: &Model| {
         let buffer = model.share(BoundedBuffer::<1>::new());
-        buffer.put_item(3);
+        put(buffer, 3);
         let producers = [(1, "producer A"), (2, "producer B")]
-            .map(|(item, name)| model.spawn(name, move || buffer.put_item(item)));
-        let [first, a, b] = [(); 3].map(|()| buffer.get_item());
+            .map(|(item, name)| model.spawn(name, move || put(buffer, item)));
+        let [first, a, b] = [(); 3].map(|()| get(buffer));
         producers.into_iter().for_each(JoinHandle::join);
         assert_eq!(first, 3, "items come out in the order in which they were put");
         assert!([a, b] == [1, 2] || [a, b] == [2, 1], "items 1 and 2 were put, {a} and {b} were taken");
@@ -57,7 +70,7 @@ pub fn several_producers_are_served(check: &mut Check) -> Outcome {
 /// `N` items and no more; none and no fewer.
 pub fn full_and_empty_buffers_make_wait(check: &mut Check) -> Outcome {
     const N: usize = 3;
-    let buffer = check.shared("`BoundedBuffer::new`", BoundedBuffer::<N>::new)?;
+    let buffer = check.shared("BoundedBuffer", BoundedBuffer::<N>::new)?;
     let mut actors = Actors::new(check);
     let consumer = actors.comes("`get_item` on an empty buffer", |flags| {
         if buffer.get_item() == 7 {
@@ -104,7 +117,7 @@ pub fn full_and_empty_buffers_make_wait(check: &mut Check) -> Outcome {
 /// Two producers and two consumers, as processes.
 pub fn processes_pass_every_item_once(check: &mut Check) -> Outcome {
     const ITEMS: usize = 1500;
-    let buffer = check.shared("`BoundedBuffer::new`", BoundedBuffer::<3>::new)?;
+    let buffer = check.shared("BoundedBuffer", BoundedBuffer::<3>::new)?;
     let taken = Shared::slice(2 * ITEMS, |_| AtomicU32::new(0));
     check.workers(4, "`put_item` and `get_item`", |worker| {
         let mut last = [None; 2];

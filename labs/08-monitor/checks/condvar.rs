@@ -20,7 +20,7 @@ impl Pair {
 }
 
 fn pair(check: &Check) -> Result<Shared<Pair>, Stop> {
-    check.shared("`Condvar::new`", Pair::new)
+    check.shared("Condvar and Mutex", Pair::new)
 }
 
 /// How a change is announced.
@@ -117,7 +117,7 @@ pub fn signal_lets_one_go_on(check: &mut Check) -> Outcome {
         let gone_on = actors.through();
         ensure!(
             gone_on == signals,
-            expected: "{WAITERS} processes wait, and after {signals} signals {signals} of them have gone on",
+            expected: "{WAITERS} processes sleep, and each signal lets one of them go on: {signals} so far",
             observed: "{gone_on} have gone on",
             look: "`Condvar::signal` and `wait`",
         );

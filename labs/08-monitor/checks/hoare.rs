@@ -1,8 +1,9 @@
 //! Part 5: Hoare's signals.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use harness::{Check, Exploration, JoinHandle, Model, Outcome, ensure};
+use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, ensure, note};
 use monitor::HoareMonitor;
 
 use crate::actors::{Actors, Flag, wake_for_nothing};
@@ -130,6 +131,7 @@ type Notes = HoareMonitor<Slot, 2>;
 
 /// `PutItem` of the notes, with `if`; the signal is the last thing it does.
 fn put_item(monitor: &Notes, item: u64) {
+    note(&format!("puts item {item}"));
     monitor.enter_and_signal(|slot| {
         if slot.count == 1 {
             slot.wait(SLOTAVAIL);
@@ -208,7 +210,7 @@ pub fn a_last_signal_does_not_wait(check: &mut Check) -> Outcome {
 
 /// Asleep until a signal comes after the wait has begun, whatever happens before and meanwhile.
 pub fn waits_for_a_signal_and_nothing_else(check: &mut Check) -> Outcome {
-    let monitor = check.shared("`HoareMonitor::new`", || HoareMonitor::<u64, 2>::new(0))?;
+    let monitor = check.shared("HoareMonitor", || HoareMonitor::<u64, 2>::new(0))?;
     check.ask("`signal` with nobody waiting", || {
         monitor.enter(|inside| {
             inside.signal(0);
@@ -250,18 +252,32 @@ pub fn waits_for_a_signal_and_nothing_else(check: &mut Check) -> Outcome {
                 look: "`HoareInside::wait`: a return from `futex_wait` says nothing; has somebody handed the monitor over?",
             );
         }
-        let seen = check.ask("`HoareInside::signal`", || {
+        let seen = Shared::new(AtomicU64::new(0));
+        let signaller = actors.comes("`HoareInside::signal`", |flags| {
             monitor.enter(|inside| {
                 inside.signal(0);
-                **inside
-            })
+                seen.store(**inside, Ordering::SeqCst);
+            });
+            flags.through();
         })?;
-        actors.settle("`HoareInside::signal`")?;
         ensure!(
-            actors.is_through(waiter) && seen == round + 1,
-            expected: "a signal lets the waiter go on, and the signaller sees what it did",
-            observed: format!("it {}; the signaller saw {seen} instead of {}", if actors.is_through(waiter) { "went on" } else { "sleeps on" }, round + 1),
+            actors.is_through(waiter),
+            expected: "a signal lets the waiter go on",
+            observed: "it sleeps on",
             look: "`HoareInside::signal` and `wait`",
+        );
+        ensure!(
+            actors.is_through(signaller),
+            expected: "the signaller goes on when the one it let in has left",
+            observed: "the signaller sleeps in the urgent queue, and nobody is there to wake it",
+            look: "`HoareMonitor::enter`: who is next when a procedure ends?",
+        );
+        let seen = seen.load(Ordering::SeqCst);
+        ensure!(
+            seen == round + 1,
+            expected: format!("the signaller sees what the one it let in has done: {}", round + 1),
+            observed: "it saw {seen}",
+            look: "`HoareInside::signal`: when does it return?",
         );
     }
     actors.all_leave()
@@ -269,7 +285,7 @@ pub fn waits_for_a_signal_and_nothing_else(check: &mut Check) -> Outcome {
 
 /// A panic is a way out like any other: the urgent queue goes first.
 pub fn a_panic_hands_the_monitor_on(check: &mut Check) -> Outcome {
-    let monitor = check.shared("`HoareMonitor::new`", || HoareMonitor::<u64, 1>::new(0))?;
+    let monitor = check.shared("HoareMonitor", || HoareMonitor::<u64, 1>::new(0))?;
     let mut actors = Actors::new(check);
     actors.comes("`HoareInside::wait`", |_| {
         // `resume_unwind` panics without a message: the panic is ours, not the submission's.

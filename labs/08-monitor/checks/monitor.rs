@@ -66,7 +66,7 @@ pub fn waiting_lets_others_in(check: &mut Check) -> Outcome {
 }
 
 fn monitor(check: &Check) -> Result<Shared<Monitor<u64, 2>>, Stop> {
-    check.shared("`Monitor::new`", || Monitor::<u64, 2>::new(0))
+    check.shared("Monitor", || Monitor::<u64, 2>::new(0))
 }
 
 /// A signal of one condition is nothing to those who wait for another one.

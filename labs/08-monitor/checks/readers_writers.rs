@@ -1,6 +1,6 @@
 //! Part 4: readers and writers. It may use the monitor of part 2.
 
-use harness::{Check, Exploration, JoinHandle, Model, Outcome, ensure};
+use harness::{Check, Exploration, JoinHandle, Model, Outcome, ensure, note};
 use monitor::ReadersWriters;
 
 use crate::actors::{Actors, Flag, Plain};
@@ -13,11 +13,13 @@ pub fn a_writer_is_alone(check: &mut Check) -> Outcome {
             let gate = model.share(ReadersWriters::new());
             let value = model.share(Plain::new(0));
             let read = move || {
+                note("wants to read");
                 gate.start_read();
                 assert!(value.get() <= writers, "at most {writers} writers have added 1");
                 gate.end_read();
             };
             let write = move || {
+                note("wants to write");
                 gate.start_write();
                 value.set(value.get() + 1);
                 gate.end_write();
@@ -69,7 +71,7 @@ use Step::{Leaves, ReaderComes, WriterComes};
 
 /// Plays the steps with processes; after each, those inside must be these (by their numbers). `rule` says why.
 fn play(check: &Check, rule: &str, look: &str, steps: &[(Step, &[usize])]) -> Outcome {
-    let gate = check.shared("`ReadersWriters::new`", ReadersWriters::new)?;
+    let gate = check.shared("ReadersWriters", ReadersWriters::new)?;
     let mut actors = Actors::new(check);
     let mut names: Vec<String> = Vec::new();
     let mut present: Vec<usize> = Vec::new();
@@ -110,6 +112,12 @@ fn play(check: &Check, rule: &str, look: &str, steps: &[(Step, &[usize])]) -> Ou
             [] => "nobody".to_owned(),
             _ => numbers.iter().map(|&number| names[number - 1].as_str()).collect::<Vec<_>>().join(" and "),
         };
+        ensure!(
+            !inside.is_empty() || wanted.is_empty(),
+            expected: format!("whoever leaves lets the next ones in. {}: inside is {}", story.join(", "), list(wanted)),
+            observed: "inside is nobody, and all who wait sleep",
+            look: "`end_read` and `end_write`: whom do they wake?",
+        );
         ensure!(
             inside == wanted,
             expected: format!("{rule}. {}: inside is {}", story.join(", "), list(wanted)),

@@ -2,7 +2,7 @@
 
 use std::ptr;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -65,16 +65,23 @@ impl Mutex {
 
     /// Waits until the mutex is free and takes it.
     pub fn lock(&self) {
-        while self.held.compare_exchange(0, 1, SeqCst, Relaxed).is_err() {
+        if !self.take() {
             self.waiters.fetch_add(1, SeqCst);
-            futex_wait(&self.held, 1, None);
+            while !self.take() {
+                futex_wait(&self.held, 1, None);
+            }
             self.waiters.fetch_sub(1, SeqCst);
         }
     }
 
+    fn take(&self) -> bool {
+        self.held.compare_exchange(0, 1, SeqCst, SeqCst).is_ok()
+    }
+
     /// Gives the mutex back and wakes one of those who sleep.
     pub fn unlock(&self) {
-        self.held.store(0, SeqCst);
+        // SeqCst, as in `lock`: either this sees the waiter in the count, or the waiter sees that the mutex is free.
+        self.held.swap(0, SeqCst);
         if self.waiters.load(SeqCst) > 0 {
             futex_wake(&self.held, 1);
         }
