@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, Stop, ensure};
+use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, Stop, ensure, note};
 use monitor::{Condvar, Mutex};
 
 use crate::actors::{Actors, Flags, Plain};
@@ -254,6 +254,8 @@ pub fn a_deadline_swallows_no_signal(check: &mut Check) -> Outcome {
                 // Who is told that there was no signal takes nothing.
                 if waits {
                     items.set(items.get() - 1);
+                } else {
+                    note("gives up: `wait_until` returned false");
                 }
                 pair.mutex.unlock();
                 waits
