@@ -1,8 +1,9 @@
 //! Part 3: the bounded buffer. It may use the monitor of part 2.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, ensure, note};
+use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, Stop, Stress, ensure, note};
 use monitor::BoundedBuffer;
 
 use crate::actors::Actors;
@@ -119,7 +120,8 @@ pub fn processes_pass_every_item_once(check: &mut Check) -> Outcome {
     const ITEMS: usize = 1500;
     let buffer = check.shared("BoundedBuffer", BoundedBuffer::<3>::new)?;
     let taken = Shared::slice(2 * ITEMS, |_| AtomicU32::new(0));
-    check.workers(4, "`put_item` and `get_item`", |worker| {
+    let stress = Stress { workers: 4, budget: Duration::from_secs(1), what: "`put_item` and `get_item`" };
+    let violation = check.stress(stress, |worker| {
         let mut last = [None; 2];
         for number in 0..ITEMS {
             if worker.index() < 2 {
@@ -143,10 +145,16 @@ pub fn processes_pass_every_item_once(check: &mut Check) -> Outcome {
             worker.progress();
         }
     })?;
+    let expected = format!(
+        "two producers put {ITEMS} items each; each item is taken once, and those of one producer in order"
+    );
+    if let Some(violation) = violation {
+        return Err(Stop::failed(expected, violation, "`BoundedBuffer`: `next_in`, `next_out` and `count`"));
+    }
     let wrong = taken.iter().filter(|count| count.load(Ordering::Relaxed) != 1).count();
     ensure!(
         wrong == 0,
-        expected: "two producers put {ITEMS} items each, and each item is taken once",
+        expected: expected,
         observed: "{wrong} items were not taken, or more than once",
         look: "`BoundedBuffer`",
     );
