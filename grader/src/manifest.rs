@@ -89,6 +89,8 @@ pub fn twin_workspace(members: &[String]) -> String {
         text
     });
     let text = workspace(members);
+    // The others are built quickly: they run once in an exploration, and a fresh clone waits for them.
+    let text = text.replace("debug = 0\n", "debug = 0\nopt-level = 0\n");
     text.replace("[profile.dev]\n", "[profile.dev]\nopt-level = 1\n") + &optimised
 }
 
