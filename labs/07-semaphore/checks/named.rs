@@ -267,7 +267,8 @@ pub fn a_crashed_holder_gives_back(check: &mut Check) -> Outcome {
             debug_assert!(matches!(ending, Ending::Exited(0)));
         }
         let how = if killed { "was killed" } else { "has ended without a `release`" };
-        sleeper.goes_on(check, waiter.pid(), &format!("the holder {how}"))?;
+        let after = format!("the holder {how} (the kernel gives back what was acquired with `SEM_UNDO`)");
+        sleeper.goes_on(check, waiter.pid(), &after)?;
         works(waiter.join()?, "`UndoSemaphore::acquire`")?;
         let count = value(key);
         ensure!(
@@ -310,7 +311,13 @@ pub fn what_was_released_is_not_undone(check: &mut Check) -> Outcome {
         );
         Ok(())
     };
-    must_be(count, "after `create` (and one that failed)")?;
+    let made = value(key);
+    ensure!(
+        made == i32::from(count),
+        expected: "after `create` with {count} (and another `create` that failed) the count is {count}",
+        observed: "it is {made}",
+        look: "`UndoSemaphore::create`: `SETVAL`",
+    );
     works(other.ask(OPEN)?, "`UndoSemaphore::open`")?;
     for _ in 0..3 {
         works(other.ask(WAIT)?, "`UndoSemaphore::acquire`")?;

@@ -111,15 +111,17 @@ impl Semaphore {
             }
             futex_wait(&self.signals, 0, Some(left));
         }
-        // Nobody has counted on this claim: nobody has posted for it.
-        if self.value.fetch_update(Acquire, Relaxed, |value| (value < 0).then(|| value + 1)).is_ok() {
-            return false;
+        // Below zero there is a claim that nobody has posted for: it may as well be this one. Otherwise the signal for it
+        // is on its way, but somebody who came later may take that and leave a claim instead.
+        loop {
+            if self.value.fetch_update(Acquire, Relaxed, |value| (value < 0).then(|| value + 1)).is_ok() {
+                return false;
+            }
+            if self.take_signal() {
+                return true;
+            }
+            std::thread::yield_now();
         }
-        // A signal is on its way.
-        while !self.take_signal() {
-            futex_wait(&self.signals, 0, None);
-        }
-        true
     }
 
     /// Adds 1, and leaves a signal if somebody has a claim.
@@ -131,7 +133,8 @@ impl Semaphore {
     }
 
     fn take_signal(&self) -> bool {
-        self.signals.fetch_update(Acquire, Relaxed, |signals| signals.checked_sub(1)).is_ok()
+        // Release, and Acquire also on failure: whoever finds that a signal was taken sees the taker's claim.
+        self.signals.fetch_update(AcqRel, Acquire, |signals| signals.checked_sub(1)).is_ok()
     }
 }
 
