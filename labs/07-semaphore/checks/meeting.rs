@@ -13,7 +13,7 @@ use crate::sleepers::{Sleeper, asleep, times_asleep};
 pub fn a_resource_has_one_user(check: &mut Check) -> Outcome {
     check.explore(
         "three threads, one of which only tries, and two resources",
-        plain(2, 6_000),
+        plain(2, 4_000),
         |model: &Model| {
             let pool = model.share(Pool::<2>::new());
             let users = model.share([AtomicU32::new(0), AtomicU32::new(0)]);
@@ -113,8 +113,8 @@ pub fn the_pool_knows_what_is_taken(check: &mut Check) -> Outcome {
 
 /// Nobody leaves before all have come, nobody laps anybody, and all see what the others have done.
 pub fn the_barrier_keeps_rounds_apart(check: &mut Check) -> Outcome {
-    rounds(check, "two parties meet four times", 2, 2, plain(2, 6_000))?;
-    rounds(check, "three parties meet twice", 3, 1, plain(2, 6_000))
+    rounds(check, "two parties meet four times", 2, 2, plain(2, 4_000))?;
+    rounds(check, "three parties meet twice", 3, 1, plain(2, 4_000))
 }
 
 fn rounds(check: &Check, what: &str, parties: usize, rounds: i64, exploration: Exploration) -> Outcome {
