@@ -138,8 +138,8 @@ fn a_panic_without_a_text_is_a_failure() {
 }
 
 #[test]
-fn an_abort_is_a_crash() {
-    check("std::process::abort();", "crashed", "SIGABRT");
+fn an_abort_is_a_failure() {
+    check("std::process::abort();", "failed", "SIGABRT");
 }
 
 #[test]
