@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::{Check, JoinHandle, Model, Outcome, Shared, ensure, observe};
+use harness::{Check, JoinHandle, Model, Outcome, Shared, Stop, ensure, observe};
 use semaphore::{Runs, Semaphore, order_that_ends_with};
 
 use crate::programs::{self, within};
@@ -217,7 +217,12 @@ pub fn anyone_may_post(check: &mut Check) -> Outcome {
 pub fn gives_up_at_the_deadline(check: &mut Check) -> Outcome {
     const TIME: Duration = Duration::from_millis(30);
     let semaphore = check.shared("`Semaphore::new`", || Semaphore::new(0))?;
-    for disturbed in [false, true] {
+    let mut woken = 0;
+    for round in 0..10 {
+        let disturbed = round > 0;
+        if woken > 0 {
+            return Ok(());
+        }
         let mut student = check.spawn("`Semaphore::wait_until`", || {
             let deadline = Instant::now() + TIME;
             let got = semaphore.wait_until(deadline);
@@ -225,7 +230,6 @@ pub fn gives_up_at_the_deadline(check: &mut Check) -> Outcome {
             (got, now >= deadline, deadline.saturating_duration_since(now).as_micros() as u64)
         })?;
         let pid = student.pid();
-        let mut woken = 0;
         check.wait_until("`wait_until` gives up", || {
             if disturbed && woken < 3 && asleep(pid) {
                 woken += wake_for_nothing(&semaphore);
@@ -247,5 +251,5 @@ pub fn gives_up_at_the_deadline(check: &mut Check) -> Outcome {
             look: "`Semaphore::wait_until`: give up only when the clock says so",
         );
     }
-    Ok(())
+    Err(Stop::inconclusive("this machine is too busy to wake a process within 30 ms"))
 }
