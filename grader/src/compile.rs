@@ -18,6 +18,10 @@ use crate::scratch::{Scratch, Unit, build_directory, cargo};
 use crate::signals;
 use crate::twin::{self, Twin};
 
+/// More units than this are built once and not edited: what a second build would want for speed is not kept. For all
+/// mutants of the course it would be three quarters of the disk space.
+const MANY: usize = 30;
+
 /// What became of a unit.
 #[derive(Debug, Clone)]
 pub enum Build {
@@ -220,6 +224,9 @@ fn run_cargo(
         if changes_the_build {
             command.env_remove(name);
         }
+    }
+    if units.len() > MANY {
+        command.env("CARGO_INCREMENTAL", "0");
     }
     if let Some(wrapper) = wrapper {
         command.env("RUSTC_WORKSPACE_WRAPPER", wrapper).env(twin::WRAPPER, "1");
