@@ -81,17 +81,16 @@ pub fn workspace(members: &[String]) -> String {
 }
 
 /// The manifest of the workspace of twins. Their code is optimised a little, so that what a thread keeps in its own stack
-/// frame is not taken for shared memory; the explorer is optimised in full, as it runs millions of executions.
+/// frame is not taken for shared memory; the explorer is optimised in full, as it runs millions of executions. No dependency
+/// may be left unoptimised: rustc would share its copies of `AtomicU32::compare_exchange` and the like with the twins, and
+/// what those do is not seen.
 pub fn twin_workspace(members: &[String]) -> String {
     let optimised = ["explore", "corosensei", "addr2line", "gimli", "object"];
     let optimised = optimised.iter().fold(String::new(), |mut text, name| {
         let _ = write!(text, "\n[profile.dev.package.{name}]\nopt-level = 3\n");
         text
     });
-    let text = workspace(members);
-    // The others are built quickly: they run once in an exploration, and a fresh clone waits for them.
-    let text = text.replace("debug = 0\n", "debug = 0\nopt-level = 0\n");
-    text.replace("[profile.dev]\n", "[profile.dev]\nopt-level = 1\n") + &optimised
+    workspace(members).replace("[profile.dev]\n", "[profile.dev]\nopt-level = 1\n") + &optimised
 }
 
 /// The manifest of a subject: the lab's crate name over the sources that begin with `file`.
