@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use fork::{ChildExit, PageSharing, Snapshot, daemonize, fork_map, resident_sharing, run_in_child, snapshot};
 use harness::faults::{self, Action, Plan};
@@ -159,6 +159,32 @@ fn children() -> usize {
     observe::children_of(me()).len()
 }
 
+/// Waits for all children, so that what is left is counted by the check and reported in its words.
+fn reap_all() {
+    // SAFETY: no status is asked for.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+}
+
+/// The system call in which `caller` sleeps, -1 if the kernel does not say; `None` while it is on its way. For children: their caller
+/// has no reason to sleep while all of them are in the check's closures, except that it waits for one of them.
+fn sleeps_in(caller: i32) -> Option<i64> {
+    let asleep = observe::state_of(caller) == Some('S');
+    asleep.then(|| observe::blocked_in(caller, caller).map_or(-1, |call| call.number))
+}
+
+fn sleep_in_words(call: i64) -> &'static str {
+    match call {
+        libc::SYS_wait4 | libc::SYS_waitid => "the caller waited for that child to end",
+        libc::SYS_read | libc::SYS_poll | libc::SYS_ppoll => "the caller waited at the pipe of that child",
+        _ => "the caller slept until that child had ended",
+    }
+}
+
+/// An error's errno for a comparison, and its text for the student.
+fn errno_and_text(error: &io::Error) -> (i32, String) {
+    (error.raw_os_error().unwrap_or(0), error.to_string())
+}
+
 fn descriptors() -> usize {
     observe::open_fds(me()).map_or(0, |fds| fds.len())
 }
@@ -197,6 +223,18 @@ fn wait_at(mut gate: &PipeReader) {
 
 fn open(mut gate: &PipeWriter) {
     let _ = gate.write(&[1]);
+}
+
+/// The caller got the errno EAGAIN that the check made `fork` fail with, unless it does not call `fork` at all.
+fn its_error(answer: &Result<(), (i32, String)>, forks: usize, expected: &str, look: &str) -> Outcome {
+    let seen = match answer {
+        Ok(()) if forks == 0 => return Ok(()),
+        Err((libc::EAGAIN, _)) => return Ok(()),
+        Ok(()) => "`Ok`".to_string(),
+        Err((_, text)) => format!("the error \"{text}\""),
+    };
+    let wanted = io::Error::from_raw_os_error(libc::EAGAIN);
+    Err(Stop::failed(format!("{expected}, \"{wanted}\" (EAGAIN)"), seen, look))
 }
 
 /// Private or shared anonymous memory, in pages of the ordinary size. Never unmapped: its process ends soon.

@@ -45,6 +45,7 @@ fn with_daemon<T: Wire>(check: &mut Check, look: impl FnOnce(i32) -> T) -> Resul
         if seen.is_some() {
             spin_until(|| has_ended(pid));
         }
+        reap_all();
         Ok::<_, String>((terminal, caller, pid, seen))
     })?;
     let look = "`daemonize`: which process reports its pid, and to whom";
@@ -155,36 +156,51 @@ pub fn the_daemon_outlives_its_caller(check: &mut Check) -> Outcome {
     Ok(())
 }
 
-/// When the second fork fails the caller learns it.
+/// When either fork or the opening of `/dev/null` fails, the caller learns it, and `f` does not run.
 pub fn a_failed_daemon_is_an_error(check: &mut Check) -> Outcome {
-    let runs = Shared::new(AtomicU32::new(0));
-    for which in [1, 2] {
-        let (answer, calls) =
-            ask(check, "`daemonize`", &format!("`daemonize` when `fork` number {which} fails"), |home| {
-                let caller = me();
-                let plan = Plan::new(move |call| {
-                    if call.is("fork") && (me() == caller) == (which == 1) {
-                        Action::Fail(libc::EAGAIN)
-                    } else {
-                        Action::Proceed
-                    }
-                });
-                let (answer, calls) = faults::with(plan, || {
-                    home.call(|| {
-                        daemonize(|| {
-                            runs.fetch_add(1, SeqCst);
-                        })
-                    })
-                });
-                (answer.map_err(|error| error.raw_os_error().unwrap_or(0)), faults::count(&calls, "fork"))
-            })?;
-        let seen = match answer {
-            Ok(pid) => format!("`Ok({pid})`"),
-            Err(errno) => format!("an error with errno {errno}"),
-        };
-        let eagain = libc::EAGAIN;
-        ensure!(answer == Err(eagain) || (calls == 0 && answer.is_ok()), expected: "the error of `fork` number {which}, errno {eagain} (EAGAIN)", observed: "{seen}", look: "`daemonize`: how a process in between tells the caller that it failed");
-        ensure!(calls == 0 || runs.load(SeqCst) == 0, expected: "`f` does not run when there is no daemon", observed: "it ran", look: "`daemonize`");
+    check.options(Options { may_leave_processes: true, ..Options::default() });
+    let steps = [
+        ("fork", "its first `fork`", "`daemonize`: `fork` returns -1 when there is no child"),
+        (
+            "fork",
+            "its second `fork`",
+            "`daemonize`: how a process in between tells the caller that it failed",
+        ),
+        (
+            "open",
+            "opening `/dev/null`",
+            "`daemonize`: the daemon tells the caller what went wrong, over the pipe, before it runs `f`",
+        ),
+    ];
+    for (step, (call, what, look)) in steps.into_iter().enumerate() {
+        let runs = Shared::new(AtomicU32::new(0));
+        // For a plan, which lives as long as it likes: the check's process ends soon.
+        let failed: &'static Shared<AtomicUsize> = Box::leak(Box::new(Shared::new(AtomicUsize::new(0))));
+        let answer = ask(check, "`daemonize`", &format!("`daemonize` when {what} fails"), |home| {
+            let caller = me();
+            let plan = Plan::new(move |made| {
+                if !made.is(call) || (call == "fork" && (me() == caller) != (step == 0)) {
+                    return Action::Proceed;
+                }
+                failed.fetch_add(1, SeqCst);
+                Action::Fail(libc::EAGAIN)
+            });
+            let run = || {
+                runs.fetch_add(1, SeqCst);
+            };
+            let (answer, _) = faults::with(plan, || home.call(|| daemonize(run)));
+            answer.map(|_| ()).map_err(|error| errno_and_text(&error))
+        })?;
+        // The daemon that found out is on its way out.
+        let supervisor = me();
+        check.wait_until("every process that `daemonize` started has ended", || {
+            observe::descendants_of(supervisor).into_iter().all(has_ended)
+        })?;
+        let failed = failed.load(SeqCst);
+        its_error(&answer, failed, &format!("the error of {what}"), look)?;
+        let runs = runs.load(SeqCst);
+        ensure!(failed == 0 || runs == 0, expected: "`f` does not run when {what} has failed", observed: "it ran", look: look.to_string());
     }
+    check.note("either `fork`, and opening `/dev/null`");
     Ok(())
 }

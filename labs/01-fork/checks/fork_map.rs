@@ -13,6 +13,11 @@ fn bytes_of(item: u64, longest: u64) -> Vec<u8> {
     rng.bytes(length)
 }
 
+/// How many bytes are the same at the beginning.
+fn same(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
 /// All results are there, right, and in the order of the items.
 fn all_as_expected(answer: &Mapped, expected: &[Vec<u8>], how: &str, look: &str) -> Outcome {
     let results = match answer {
@@ -33,7 +38,12 @@ fn all_as_expected(answer: &Mapped, expected: &[Vec<u8>], how: &str, look: &str)
             Some(bytes) if bytes == right => continue,
             Some(bytes) => match expected.iter().position(|other| other == bytes) {
                 Some(other) => format!("the result of item {other}"),
-                None => format!("{} bytes that are no item's result", bytes.len()),
+                None if right.starts_with(bytes) => {
+                    format!("the first {} of its {} bytes, as if they were all", bytes.len(), right.len())
+                }
+                None => {
+                    format!("{} bytes, of which only the first {} are right", bytes.len(), same(bytes, right))
+                }
             },
         };
         let length = right.len();
@@ -97,6 +107,22 @@ pub fn order_is_not_that_of_completion(check: &mut Check) -> Outcome {
     )
 }
 
+/// Whether this worker need not wait for the others any more: all `processes` are in `f`, or no further one will be started,
+/// for the caller sleeps while each of its children is in `f`. Then `stuck` is where it sleeps.
+fn all_started(caller: i32, started: &AtomicUsize, processes: usize, stuck: &AtomicI64) -> bool {
+    let inside = started.load(SeqCst);
+    if inside >= processes || stuck.load(SeqCst) != 0 {
+        return true;
+    }
+    match sleeps_in(caller) {
+        Some(call) if observe::descendants_of(caller).len() <= inside => {
+            stuck.store(call, SeqCst);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// `min(workers, items)` processes work at the same time, none of them the caller, each with its fair share.
 pub fn workers_run_at_the_same_time(check: &mut Check) -> Outcome {
     for (count, workers) in [(3usize, 3usize), (2, 5), (7, 3), (8, 4)] {
@@ -104,6 +130,7 @@ pub fn workers_run_at_the_same_time(check: &mut Check) -> Outcome {
         let pids: Vec<Shared<AtomicI32>> = (0..count).map(|_| Shared::new(AtomicI32::new(0))).collect();
         let started = Shared::new(AtomicUsize::new(0));
         let seen = Shared::new(AtomicI32::new(0));
+        let stuck = Shared::new(AtomicI64::new(0));
         let items: Vec<usize> = (0..count).collect();
         let caller = ask(
             check,
@@ -121,7 +148,7 @@ pub fn workers_run_at_the_same_time(check: &mut Check) -> Outcome {
                         // The first item of each process waits for the first of every other.
                         if pids.iter().filter(|pid| pid.load(SeqCst) == me()).count() == 1 {
                             started.fetch_add(1, SeqCst);
-                            spin_until(|| started.load(SeqCst) >= processes);
+                            spin_until(|| all_started(caller, &started, processes, &stuck));
                         }
                         Vec::new()
                     })
@@ -130,6 +157,13 @@ pub fn workers_run_at_the_same_time(check: &mut Check) -> Outcome {
             },
         )?;
         ensure!(seen.load(SeqCst) == 0, expected: "`f` runs in children only", observed: "it ran in the caller, process {caller}", look: "which side of the `fork` in `fork_map` calls `f`");
+        if stuck.load(SeqCst) != 0 {
+            return Err(Stop::failed(
+                format!("all {processes} children are at work before the caller waits for any of them"),
+                format!("one child was in `f`, and {}", sleep_in_words(stuck.load(SeqCst))),
+                "`fork_map`: start all children in one loop, read and wait in a second one",
+            ));
+        }
         let pids: Vec<i32> = pids.iter().map(|pid| pid.load(SeqCst)).collect();
         let distinct = pids.iter().collect::<HashSet<_>>().len();
         ensure!(distinct == processes, expected: "{processes} processes for {count} items and {workers} workers", observed: "{distinct} processes ran `f`", look: "`fork_map`: min(workers, items) children");
@@ -202,29 +236,37 @@ pub fn a_crash_costs_its_own_items(check: &mut Check) -> Outcome {
 /// Results larger than a pipe holds do not block anybody for ever.
 pub fn large_results_arrive(check: &mut Check) -> Outcome {
     let lengths: Vec<usize> = (0..5).map(|_| 200_000 + check.rng().below(400_000) as usize).collect();
-    for workers in [1, 2, 5] {
+    // One result for each worker first: what is lost then is lost inside a result.
+    for workers in [5, 2, 1] {
         let answer = ask(
             check,
             "`fork_map`",
-            &format!(
-                "`fork_map` of results of {} bytes and more, {workers} workers",
-                lengths[0].min(200_000)
-            ),
+            &format!("`fork_map` of 5 results of 200,000 bytes and more, {workers} worker(s)"),
             |home| {
                 let results =
                     mapped(home.call(|| fork_map(&lengths, workers, |length| vec![*length as u8; *length])))?;
-                let wrong = results.iter().zip(&lengths).position(|(result, length)| {
-                    result.as_ref().is_none_or(|bytes| {
-                        bytes.len() != *length || bytes.iter().any(|byte| *byte != *length as u8)
-                    })
+                let right = |length: usize| vec![length as u8; length];
+                let wrong = results
+                    .iter()
+                    .zip(&lengths)
+                    .position(|(result, length)| result.as_ref() != Some(&right(*length)));
+                let wrong = wrong.map(|item| {
+                    let bytes = results[item].as_deref();
+                    (item, bytes.map(|bytes| (bytes.len(), same(bytes, &right(lengths[item])))))
                 });
                 Ok::<_, String>((results.len(), wrong))
             },
         )?;
         let seen = match answer {
             Ok((5, None)) => continue,
-            Ok((5, Some(item))) => {
-                format!("the result of item {item}, {} bytes, is missing or damaged", lengths[item])
+            Ok((5, Some((item, None)))) => {
+                format!("`Err(WorkerDied)` for item {item} ({} bytes), though no worker died", lengths[item])
+            }
+            Ok((5, Some((item, Some((length, same)))))) => {
+                format!(
+                    "{length} bytes for item {item} ({} bytes), of which only the first {same} are right",
+                    lengths[item]
+                )
             }
             Ok((count, _)) => format!("{count} results"),
             Err(error) => format!("the error \"{error}\""),
@@ -250,20 +292,23 @@ pub fn transfers_may_be_short_or_interrupted(check: &mut Check) -> Outcome {
         ("when transfers are short and interrupted at random", Plan::random),
     ];
     for (how, plan) in plans {
-        let items: Vec<u64> = (0..5).map(|_| check.rng().next_u64()).collect();
-        let answer = ask(check, "`fork_map`", &format!("`fork_map` {how}"), |home| {
-            faults::with(plan(seed), || {
-                mapped(home.call(|| fork_map(&items, 2, |item| bytes_of(*item, 400))))
-            })
-            .0
-        })?;
-        let expected: Vec<Vec<u8>> = items.iter().map(|item| bytes_of(*item, 400)).collect();
-        all_as_expected(
-            &answer,
-            &expected,
-            how,
-            "`fork_map`: reads and writes that move fewer bytes than asked, or fail with `EINTR`",
-        )?;
+        // One result for each worker first: what is lost then is lost inside a result.
+        for workers in [5, 2] {
+            let items: Vec<u64> = (0..5).map(|_| check.rng().next_u64()).collect();
+            let answer = ask(check, "`fork_map`", &format!("`fork_map` {how}"), |home| {
+                faults::with(plan(seed), || {
+                    mapped(home.call(|| fork_map(&items, workers, |item| bytes_of(*item, 400))))
+                })
+                .0
+            })?;
+            let expected: Vec<Vec<u8>> = items.iter().map(|item| bytes_of(*item, 400)).collect();
+            all_as_expected(
+                &answer,
+                &expected,
+                how,
+                "`fork_map`: one `read` or `write` may move fewer bytes than asked, or none (`EINTR`): go on until all are through",
+            )?;
+        }
     }
     check.note("single bytes, `EINTR` on every call, both at random");
     Ok(())
@@ -278,8 +323,7 @@ pub fn map_leaves_nothing_behind(check: &mut Check) -> Outcome {
             let answer = home.call(|| fork_map(&[1, 2, 3, 4, 5, 6], 3, |item| vec![*item; 10]));
             let left = children();
             let opened = descriptors() as i64 - before as i64;
-            // SAFETY: no status is asked for.
-            while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+            reap_all();
             (opened, left, Vec::from_iter(text(answer).err()))
         })?;
     went_well(&failures, "`fork_map`")?;
@@ -300,21 +344,15 @@ pub fn a_failed_fork_undoes_the_map(check: &mut Check) -> Outcome {
             faults::with(plan, || home.call(|| fork_map(&[1, 2, 3, 4], 4, |item| vec![*item; 10])));
         let left = children();
         let opened = descriptors() as i64 - before as i64;
-        // SAFETY: no status is asked for.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+        reap_all();
         (
-            answer.map(|_| ()).map_err(|error| error.raw_os_error().unwrap_or(0)),
+            answer.map(|_| ()).map_err(|error| errno_and_text(&error)),
             faults::count(&calls, "fork"),
             opened,
             left,
         )
     })?;
-    let seen = match answer {
-        Ok(()) => "`Ok`".to_string(),
-        Err(errno) => format!("an error with errno {errno}"),
-    };
-    let eagain = libc::EAGAIN;
-    ensure!(answer == Err(eagain) || (forks == 0 && answer.is_ok()), expected: "the error of `fork`, errno {eagain} (EAGAIN)", observed: "{seen}", look: "the result of `fork` in `fork_map`");
+    its_error(&answer, forks, "the error of `fork`", "the result of `fork` in `fork_map`")?;
     ensure!(left == 0, expected: "the children started before have been waited for", observed: "{left} were not", look: "`fork_map`: the way out when a later `fork` fails");
     ensure!(opened <= 0, expected: "as many open descriptors as before", observed: "{opened} more", look: "`fork_map`: the way out when a later `fork` fails");
     Ok(())

@@ -56,11 +56,23 @@ fn sharing(
         )));
     }
     let (wanted, pages) = (show(expected), region.pages);
-    let seen = answer.map_or_else(|error| format!("the error \"{error}\""), show);
-    ensure!(seen == wanted, expected: "{wanted} for {pages} pages, {what}", observed: "{seen}", look: "`resident_sharing`: bits 63, 61 and 56; without privilege the frame number reads as 0");
     let after = after.map_or("nothing".to_string(), show);
-    ensure!(after == wanted, expected: "the pages are as before the call: {wanted}", observed: "{after}", look: "`resident_sharing`: it must not touch the pages it counts");
+    ensure!(after == wanted, expected: "the pages are after the call as before it: {wanted} for {pages} pages, {what}", observed: "after the call they were: {after}", look: "`resident_sharing`: it must not touch the pages it counts, a read brings absent ones in");
+    let look = answer.as_ref().map_or("`resident_sharing`", |answer| wrong_bit(*answer, expected));
+    let seen = answer.map_or_else(|error| format!("the error \"{error}\""), show);
+    ensure!(seen == wanted, expected: "{wanted} for {pages} pages, {what}", observed: "{seen}", look: look.to_string());
     Ok(())
+}
+
+/// Where the pages went that were counted wrongly, and so which bit to look at.
+fn wrong_bit(seen: Counts, expected: Counts) -> &'static str {
+    if seen.3 != expected.3 {
+        "`resident_sharing`: bit 63 first, without it the other bits say nothing"
+    } else if seen.2 != expected.2 {
+        "`resident_sharing`: bit 61 before bit 56, for shared memory may be mapped once"
+    } else {
+        "`resident_sharing`: bit 56 tells whether a page is mapped once; the frame number reads as 0 without privilege"
+    }
 }
 
 /// Pages that nobody has written since the fork are shared.

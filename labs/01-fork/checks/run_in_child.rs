@@ -46,48 +46,58 @@ pub fn exit_codes_are_told(check: &mut Check) -> Outcome {
     Ok(())
 }
 
-fn signals_are_told(check: &mut Check, signals: &[i32]) -> Outcome {
+/// A signal and what to call it.
+type Named = (i32, String);
+
+fn signals_are_told(check: &mut Check, signals: &[Named], look: &str) -> Outcome {
     let answers =
         ask(check, "`run_in_child`", "`run_in_child` of a function that dies by a signal", |home| {
             signals
                 .iter()
-                .map(|&signal| told(home.call(|| run_in_child(move || die_by(signal)))))
+                .map(|&(signal, _)| told(home.call(|| run_in_child(move || die_by(signal)))))
                 .collect::<Vec<_>>()
         })?;
-    for (signal, answer) in signals.iter().zip(&answers) {
+    for ((signal, name), answer) in signals.iter().zip(&answers) {
         let seen = describe(answer);
         ensure!(
             *answer == Ok((true, *signal)),
-            expected: "Signal({signal}) for a child killed by signal {signal}",
+            expected: "Signal({signal}) for a child killed by {name}",
             observed: "{seen}",
-            look: "how the status word is taken apart: `WIFSIGNALED`, `WTERMSIG`"
+            look: look.to_string()
         );
     }
-    check.note(format!("signals {signals:?}"));
+    let names: Vec<&str> = signals.iter().map(|(_, name)| name.as_str()).collect();
+    check.note(names.join(", "));
     Ok(())
 }
 
 /// Death by an ordinary signal is told apart from an exit code.
 pub fn death_by_signal_is_told(check: &mut Check) -> Outcome {
-    let mut signals = vec![
-        libc::SIGKILL,
-        libc::SIGTERM,
-        libc::SIGSEGV,
-        libc::SIGABRT,
-        libc::SIGUSR1,
-        libc::SIGHUP,
-        libc::SIGALRM,
-    ];
+    let mut signals = [
+        (libc::SIGKILL, "SIGKILL"),
+        (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGABRT, "SIGABRT"),
+        (libc::SIGUSR1, "SIGUSR1"),
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGALRM, "SIGALRM"),
+    ]
+    .map(|(signal, name)| (signal, name.to_string()));
     check.rng().shuffle(&mut signals);
-    signals_are_told(check, &signals)
+    let look =
+        "how the status is taken apart: ask whether there is an exit code (`WIFEXITED`) before reading one";
+    signals_are_told(check, &signals, look)
 }
 
 /// Death by a real-time signal is told too.
 pub fn real_time_signals_are_told(check: &mut Check) -> Outcome {
-    let mut signals: Vec<i32> = (libc::SIGRTMIN()..=libc::SIGRTMAX()).collect();
+    let first = libc::SIGRTMIN();
+    let mut signals: Vec<Named> =
+        (first..=libc::SIGRTMAX()).map(|signal| (signal, format!("SIGRTMIN+{}", signal - first))).collect();
     check.rng().shuffle(&mut signals);
     signals.truncate(4);
-    signals_are_told(check, &signals)
+    let look = "the wait: nix's `waitpid` has no name for real-time signals and answers EINVAL, `libc::waitpid` tells the status";
+    signals_are_told(check, &signals, look)
 }
 
 /// The code after the call runs in the caller only, also when `f` panics.
@@ -110,9 +120,13 @@ pub fn code_after_the_call_runs_once(check: &mut Check) -> Outcome {
 
 /// A panic in `f` ends the child with code 101 and goes no further.
 pub fn a_panic_stays_in_the_child(check: &mut Check) -> Outcome {
-    let answer = ask(check, "`run_in_child`", "`run_in_child` of a function that panics", |home| {
-        told(home.call(|| run_in_child(|| panic_quietly())))
-    })?;
+    let (returned, answer) =
+        ask(check, "`run_in_child`", "`run_in_child` of a function that panics", |home| {
+            (told(home.call(|| run_in_child(|| 101))), told(home.call(|| run_in_child(|| panic_quietly()))))
+        })?;
+    // Told apart first: a status that is read wrongly says nothing about panics.
+    let seen = describe(&returned);
+    ensure!(returned == Ok((false, 101)), expected: "Code(101) for a child whose `f` returns 101", observed: "{seen}", look: "how the status is taken apart: the exit code is its second byte, `WEXITSTATUS`");
     let seen = describe(&answer);
     ensure!(answer == Ok((false, 101)), expected: "Code(101) for a child whose `f` panics", observed: "{seen}", look: "`catch_unwind` in the child of `run_in_child`");
     Ok(())
@@ -172,26 +186,33 @@ fn contents(file: &fs::File) -> String {
     fs::read_to_string(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default()
 }
 
-/// A signal during the wait does not end it.
+/// A signal during the wait does not end it, whichever call waits.
 pub fn an_interrupted_wait_goes_on(check: &mut Check) -> Outcome {
     let times = 1 + check.rng().below(3) as usize;
     let (answer, interrupted) =
         ask(check, "`run_in_child`", "`run_in_child` while signals arrive", |home| {
-            let mut left = times;
+            let (mut left, caller) = (times, me());
             let plan = Plan::new(move |call| {
-                if !call.is("waitpid") || left == 0 {
+                if !call.interruptible || left == 0 || me() != caller {
                     return Action::Proceed;
                 }
                 left -= 1;
                 Action::Fail(libc::EINTR)
             });
             let (answer, calls) = faults::with(plan, || home.call(|| run_in_child(|| 42)));
-            let eintr = -(libc::EINTR as isize);
-            (told(answer), calls.iter().filter(|call| call.is("waitpid") && call.outcome == eintr).count())
+            reap_all();
+            let interrupted = calls.iter().filter(|call| call.outcome == -(libc::EINTR as isize));
+            (told(answer), interrupted.map(|call| call.name.to_string()).collect::<Vec<_>>())
         })?;
     let seen = describe(&answer);
-    ensure!(answer == Ok((false, 42)), expected: "Code(42), although `waitpid` was interrupted (EINTR) {interrupted} time(s)", observed: "{seen}", look: "the wait in `run_in_child`: repeat it on `EINTR`");
-    check.note(format!("`EINTR` {times} times in a row"));
+    let Some(call) = interrupted.last() else {
+        check.note("no call of yours could be interrupted");
+        ensure!(answer == Ok((false, 42)), expected: "Code(42)", observed: "{seen}", look: "`run_in_child`");
+        return Ok(());
+    };
+    let count = interrupted.len();
+    ensure!(answer == Ok((false, 42)), expected: "Code(42), although a signal interrupted `{call}` (EINTR) {count} time(s)", observed: "{seen}, and the child is not waited for", look: "the wait in `run_in_child`: `EINTR` says nothing about the child, so wait again");
+    check.note(format!("`EINTR` {count} times in a row"));
     Ok(())
 }
 
@@ -200,14 +221,14 @@ pub fn a_failed_fork_is_an_error(check: &mut Check) -> Outcome {
     let (answer, forks) = ask(check, "`run_in_child`", "`run_in_child` when `fork` fails", |home| {
         let plan = Plan::fail("fork", 0, libc::EAGAIN);
         let (answer, calls) = faults::with(plan, || home.call(|| run_in_child(|| 0)));
-        (answer.map(|_| ()).map_err(|error| error.raw_os_error().unwrap_or(0)), faults::count(&calls, "fork"))
+        (answer.map(|_| ()).map_err(|error| errno_and_text(&error)), faults::count(&calls, "fork"))
     })?;
-    let seen = match answer {
-        Ok(()) => "`Ok`".to_string(),
-        Err(errno) => format!("an error with errno {errno}"),
-    };
-    let eagain = libc::EAGAIN;
-    ensure!(answer == Err(eagain) || (forks == 0 && answer.is_ok()), expected: "the error of `fork`, errno {eagain} (EAGAIN)", observed: "{seen}", look: "the result of `fork` in `run_in_child`");
+    its_error(
+        &answer,
+        forks,
+        "the error of `fork`",
+        "`run_in_child`: `fork` returns -1 when there is no child",
+    )?;
     Ok(())
 }
 
@@ -221,8 +242,7 @@ pub fn the_child_is_reaped(check: &mut Check) -> Outcome {
             left.push(children());
         }
         // Reaped here, so that the count is what is reported.
-        // SAFETY: no status is asked for.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+        reap_all();
         (left, failures)
     })?;
     went_well(&failures, "`run_in_child`")?;

@@ -1,9 +1,43 @@
 use super::*;
 
 /// What the writer of a check's snapshot tells through shared memory.
+#[derive(Default)]
 struct Scene {
     /// 1 once the child has written the first half; 2 if the writer ran in the caller.
     half: AtomicU32,
+    /// 1 once `snapshot` has returned in the caller.
+    returned: AtomicU32,
+    /// The system call in which `snapshot` sleeps although the writer is not through; 0 as it should be.
+    sleeps_in: AtomicI64,
+}
+
+impl Scene {
+    /// For the writer: waits until `snapshot` has returned in the caller. False if it sleeps instead.
+    fn goes_on(&self, caller: i32) -> bool {
+        loop {
+            // In this order: the caller was asleep when it had not returned yet.
+            let asleep = sleeps_in(caller);
+            if self.returned.load(SeqCst) == 1 {
+                return true;
+            }
+            if let Some(call) = asleep {
+                self.sleeps_in.store(call, SeqCst);
+                return false;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn must_have_gone_on(&self) -> Outcome {
+        match self.sleeps_in.load(SeqCst) {
+            0 => Ok(()),
+            call => Err(Stop::failed(
+                "`snapshot` returns while the child writes, so that the caller can go on changing its state",
+                format!("`write` was at work in the child, and {}", sleep_in_words(call)),
+                "`snapshot`: it must not wait; `finish` and `Drop` do",
+            )),
+        }
+    }
 }
 
 /// The caller rewrites the state while it is saved; the image does not show it.
@@ -11,7 +45,7 @@ pub fn the_image_is_the_state_at_the_call(check: &mut Check) -> Outcome {
     let length = 40_000 + check.rng().below(100_000) as usize;
     let original = check.rng().bytes(length);
     let image = Shared::slice(length, |_| AtomicU8::new(0));
-    let scene = Shared::new(Scene { half: AtomicU32::new(0) });
+    let scene = Shared::new(Scene::default());
     let what = "`snapshot` of a state that the caller changes while it is written";
     let finished = ask(check, "`snapshot`", what, |home| {
         let (reader, writer) = io::pipe().map_err(|error| error.to_string())?;
@@ -28,11 +62,14 @@ pub fn the_image_is_the_state_at_the_call(check: &mut Check) -> Outcome {
                 }
                 copy(0..length / 2, bytes);
                 scene.half.store(1, SeqCst);
-                wait_at(&reader);
+                if scene.goes_on(caller) {
+                    wait_at(&reader);
+                }
                 copy(length / 2..length, bytes);
                 Ok(())
             })
         }))?;
+        scene.returned.store(1, SeqCst);
         state[..length / 4].fill(0xaa);
         std::hint::black_box(&mut state);
         spin_until(|| scene.half.load(SeqCst) != 0);
@@ -41,6 +78,7 @@ pub fn the_image_is_the_state_at_the_call(check: &mut Check) -> Outcome {
         open(&writer);
         text(saving.finish())
     })?;
+    scene.must_have_gone_on()?;
     let half = scene.half.load(SeqCst);
     ensure!(half != 2, expected: "`write` runs in a child process", observed: "it ran in the caller", look: "`snapshot`: which side of the `fork` calls `write`");
     let seen = finished.clone().err().unwrap_or_default();
@@ -114,6 +152,7 @@ pub fn extra_memory_follows_the_writes(check: &mut Check) -> Outcome {
     let mut order: Vec<usize> = (0..pages).collect();
     check.rng().shuffle(&mut order);
     let waiting = Shared::new(AtomicU32::new(0));
+    let scene = Shared::new(Scene::default());
     let answer = ask(check, "`snapshot`", "`snapshot` of a large state", |home| {
         let region = Region::new(pages, libc::MAP_PRIVATE);
         (0..pages).for_each(|index| region.write(index, 1));
@@ -124,12 +163,13 @@ pub fn extra_memory_follows_the_writes(check: &mut Check) -> Outcome {
             snapshot(region.bytes(), |bytes| {
                 std::hint::black_box(bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>());
                 waiting.store(1, SeqCst);
-                if me() != caller {
+                if me() != caller && scene.goes_on(caller) {
                     wait_at(&reader);
                 }
                 Ok(())
             })
         }))?;
+        scene.returned.store(1, SeqCst);
         spin_until(|| waiting.load(SeqCst) == 1);
         order[..count].iter().for_each(|&index| region.write(index, 2));
         let after = memory_in_kib();
@@ -137,6 +177,7 @@ pub fn extra_memory_follows_the_writes(check: &mut Check) -> Outcome {
         text(saving.finish())?;
         Ok::<_, String>(before.zip(after))
     })?;
+    scene.must_have_gone_on()?;
     let look = "`snapshot`: no copy of the state; `fork` shares the pages and copies those that are written";
     match answer {
         Err(error) => Err(Stop::failed("a snapshot", format!("the error \"{error}\""), look)),
@@ -161,8 +202,7 @@ pub fn a_dropped_snapshot_is_reaped(check: &mut Check) -> Outcome {
             let ended = home.call(|| snapshot(b"state", |_| Ok(()))).and_then(Snapshot::finish);
             failures.extend(text(ended).err());
             let finished = children() - dropped.min(children());
-            // SAFETY: no status is asked for.
-            while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+            reap_all();
             (dropped, finished, failures)
         })?;
     went_well(&failures, "`snapshot`")?;

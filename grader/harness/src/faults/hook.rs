@@ -466,7 +466,11 @@ pub unsafe fn munmap(address: *mut c_void, length: size_t) -> c_int {
     Pending::new("munmap", -1).asking(length).make(|_| system_call!(SYS_munmap, address, length)) as c_int
 }
 
+/// Never to -1, all processes of the user: that is the pid of a `fork` that failed.
 pub unsafe fn kill(pid: pid_t, signal: c_int) -> c_int {
+    if pid == -1 {
+        return fail(libc::EPERM) as c_int;
+    }
     Pending::new("kill", -1).make(|_| system_call!(SYS_kill, pid, signal)) as c_int
 }
 
