@@ -20,7 +20,7 @@ pub struct Call {
     pub name: &'static str,
     /// The descriptor the call is about, -1 if there is none (`pipe`, `fork`, `waitpid`, an anonymous `mmap`).
     pub fd: i32,
-    /// Bytes for transfers and mappings, descriptors for `poll` and `select`, otherwise 0.
+    /// Bytes for transfers and mappings, descriptors for `poll` and `select`, events for `epoll_wait`, otherwise 0.
     pub asked: usize,
     /// Position among all interposed calls of this process since the plan was installed, from 0.
     pub nth: usize,
@@ -76,7 +76,7 @@ fn family(name: &str) -> &str {
         "dup3" => "dup2",
         "vfork" => "fork",
         "wait4" | "waitid" => "waitpid",
-        "ppoll" | "select" => "poll",
+        "ppoll" | "select" | "epoll_wait" | "epoll_pwait" => "poll",
         "accept4" => "accept",
         "recvfrom" | "recvmsg" => "recv",
         "sendto" | "sendmsg" => "send",

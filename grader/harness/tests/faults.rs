@@ -51,6 +51,33 @@ fn read_once(fd: RawFd, length: usize) -> Option<Vec<u8>> {
     (raw_read(fd, &mut bytes) == length as isize).then_some(bytes)
 }
 
+/// Asks poll before every read, and begins anew after an interruption of either.
+fn polls_and_reads(fd: RawFd, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut done = 0;
+    while done < length {
+        let count = if wait(fd) == 1 { raw_read(fd, &mut bytes[done..]) } else { -1 };
+        match count {
+            0 => return None,
+            -1 if errno() == Some(libc::EINTR) => {}
+            -1 => return None,
+            count => done += count as usize,
+        }
+    }
+    Some(bytes)
+}
+
+/// Asks poll once and takes an interruption for a failure.
+fn polls_once(fd: RawFd, length: usize) -> Option<Vec<u8>> {
+    if wait(fd) == 1 { read_exact(fd, length) } else { None }
+}
+
+fn wait(fd: RawFd) -> i32 {
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid entry.
+    unsafe { libc::poll(&raw mut entry, 1, -1) }
+}
+
 /// Whether `reader` gets 100 bytes out of a pipe under `plan`.
 fn survives(plan: Plan, reader: fn(RawFd, usize) -> Option<Vec<u8>>) -> bool {
     let (source, mut sink) = pipe();
@@ -72,6 +99,14 @@ rusty_fork_test! {
         for seed in 0..200 {
             assert!(survives(Plan::random(seed), read_exact), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_loop_that_begins_anew_after_each_interruption_comes_to_its_end() {
+        for k in 1..4 {
+            assert!(survives(Plan::interrupted_every(k), polls_and_reads), "every call number {k}");
+        }
+        assert!(!survives(Plan::interrupted_every(1), polls_once), "not interrupted at all");
     }
 
     #[test]

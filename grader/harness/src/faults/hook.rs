@@ -13,9 +13,9 @@ use types::*;
 /// The C types in the signatures, for the macro's expansion.
 pub mod types {
     pub use libc::{
-        c_char, c_int, c_long, c_uint, c_void, fd_set, id_t, idtype_t, iovec, key_t, mode_t, msghdr, nfds_t,
-        off64_t, pid_t, pollfd, rusage, sembuf, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
-        timespec, timeval,
+        c_char, c_int, c_long, c_uint, c_void, epoll_event, fd_set, id_t, idtype_t, iovec, key_t, mode_t,
+        msghdr, nfds_t, off64_t, pid_t, pollfd, rusage, sembuf, siginfo_t, sigset_t, size_t, sockaddr,
+        socklen_t, ssize_t, timespec, timeval,
     };
 }
 
@@ -336,6 +336,25 @@ pub unsafe fn ppoll(
 
 /// Size in bytes of the kernel's signal set, which is shorter than libc's.
 const KERNEL_SIGSET: usize = 8;
+
+pub unsafe fn epoll_wait(epoll: c_int, events: *mut epoll_event, count: c_int, timeout: c_int) -> c_int {
+    Pending { waits: timeout != 0, ..Pending::new("epoll_wait", -1) }
+        .asking(count.max(0) as usize)
+        .make(|_| system_call!(SYS_epoll_wait, epoll, events, count, timeout)) as c_int
+}
+
+pub unsafe fn epoll_pwait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    count: c_int,
+    timeout: c_int,
+    mask: *const sigset_t,
+) -> c_int {
+    Pending { waits: timeout != 0, ..Pending::new("epoll_pwait", -1) }
+        .asking(count.max(0) as usize)
+        .make(|_| system_call!(SYS_epoll_pwait, epoll, events, count, timeout, mask, KERNEL_SIGSET))
+        as c_int
+}
 
 pub unsafe fn select(
     limit: c_int,

@@ -36,6 +36,8 @@ macro_rules! interpose {
                 waitid(kind: idtype_t, id: id_t, information: *mut siginfo_t, options: c_int) -> c_int;
                 poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;
                 ppoll(entries: *mut pollfd, count: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int;
+                epoll_wait(epoll: c_int, events: *mut epoll_event, count: c_int, timeout: c_int) -> c_int;
+                epoll_pwait(epoll: c_int, events: *mut epoll_event, count: c_int, timeout: c_int, mask: *const sigset_t) -> c_int;
                 select(limit: c_int, readable: *mut fd_set, writable: *mut fd_set, exceptional: *mut fd_set, timeout: *mut timeval) -> c_int;
                 accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int;
                 accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int;

@@ -1,7 +1,7 @@
 //! What a plan decides for each call. The ready-made plans stay within the manual: they cut only what is divisible and
 //! interrupt only what is interruptible, so correct code passes under every one of them.
 
-use super::Call;
+use super::{Call, family};
 
 /// What happens to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,28 +47,24 @@ impl Plan {
         Plan::new(|call| if call.divisible { Action::Short(1) } else { Action::Proceed })
     }
 
-    /// Every k-th interruptible call fails with `EINTR`; the same call made again proceeds. `k` = 1: each call fails once.
+    /// Of each kind of interruptible call (the same function on the same descriptor) every k-th fails with `EINTR`, and
+    /// the next one of that kind proceeds. `k` = 1: each call fails once. Kinds are counted apart, because a loop
+    /// that begins anew after an interruption (poll, read, and back to poll) would else be interrupted for ever.
     pub fn interrupted_every(k: usize) -> Plan {
-        let mut seen = 0;
-        let mut interruption = Interruption::default();
+        let mut interruptions = Interruptions::new();
         Plan::new(move |call| {
-            if !call.interruptible || interruption.is_repeated_by(call) {
-                return Action::Proceed;
-            }
-            seen += 1;
-            if seen % k.max(1) == 0 { interruption.of(call) } else { Action::Proceed }
+            interruptions.decide(call, |seen| seen % k.max(1) == 0).unwrap_or(Action::Proceed)
         })
     }
 
-    /// Short transfers and `EINTR` at random: about one call in four is interrupted, never twice in a row, and
+    /// Short transfers and `EINTR` at random: about one call in four is interrupted, never two of one kind in a row, and
     /// half of the transfers are cut. The same seed and the same calls give the same decisions.
     pub fn random(seed: u64) -> Plan {
         let mut random = SplitMix { state: seed };
-        let mut interruption = Interruption::default();
+        let mut interruptions = Interruptions::new();
         Plan::new(move |call| {
-            let repeated = interruption.is_repeated_by(call);
-            if call.interruptible && !repeated && random.below(4) == 0 {
-                interruption.of(call)
+            if let Some(interrupted) = interruptions.decide(call, |_| random.below(4) == 0) {
+                interrupted
             } else if call.divisible && random.below(2) == 0 {
                 // Half of the cuts are close to the start, where a header or a length is split.
                 let longest = if random.below(2) == 0 { call.asked.min(8) } else { call.asked };
@@ -106,24 +102,52 @@ impl Plan {
     }
 }
 
-/// The call that was interrupted last, so that repeating it succeeds.
-#[derive(Default)]
-struct Interruption {
-    last: Option<(&'static str, i32)>,
+/// How many kinds of call are told apart; calls of further kinds are not interrupted.
+const KINDS: usize = 256;
+
+/// The kinds of interruptible call seen so far. Their place is made beforehand: no decision allocates.
+struct Interruptions {
+    kinds: Vec<Kind>,
 }
 
-impl Interruption {
-    fn of(&mut self, call: &Call) -> Action {
-        self.last = Some((call.name, call.fd));
-        Action::Fail(libc::EINTR)
+/// One function, in any of its forms, on one descriptor.
+struct Kind {
+    name: &'static str,
+    fd: i32,
+    /// How many of its calls were made, repetitions of interrupted ones apart.
+    seen: usize,
+    /// Whether its last call was interrupted: then the next one is its repetition and proceeds.
+    interrupted: bool,
+}
+
+impl Interruptions {
+    fn new() -> Interruptions {
+        Interruptions { kinds: Vec::with_capacity(KINDS) }
     }
 
-    fn is_repeated_by(&mut self, call: &Call) -> bool {
-        let repeated = self.last == Some((call.name, call.fd));
-        if call.interruptible {
-            self.last = None;
+    /// Interrupts the call if that is possible, if it repeats no interrupted one, and if `when` says so, given how many
+    /// calls of its kind there were with this one.
+    fn decide(&mut self, call: &Call, when: impl FnOnce(usize) -> bool) -> Option<Action> {
+        if !call.interruptible {
+            return None;
         }
-        repeated
+        let kind = self.kind_of(call)?;
+        if std::mem::take(&mut kind.interrupted) {
+            return None;
+        }
+        kind.seen += 1;
+        kind.interrupted = when(kind.seen);
+        kind.interrupted.then_some(Action::Fail(libc::EINTR))
+    }
+
+    fn kind_of(&mut self, call: &Call) -> Option<&mut Kind> {
+        let name = family(call.name);
+        let known = self.kinds.iter().position(|kind| kind.name == name && kind.fd == call.fd);
+        let place = known.unwrap_or(self.kinds.len());
+        if place == self.kinds.len() && place < KINDS {
+            self.kinds.push(Kind { name, fd: call.fd, seen: 0, interrupted: false });
+        }
+        self.kinds.get_mut(place)
     }
 }
 
