@@ -144,7 +144,7 @@ fn splits(length: usize) -> Vec<Vec<usize>> {
 }
 
 /// A plan by its kind, so that it can be sent to a worker: 0 cuts transfers to `numbers`, 1 interrupts every
-/// `numbers[0]`-th call, 2 does both at random with the seed `numbers[0]`, 3 interrupts one call only: the
+/// `numbers[0]`-th call (1 or 2) of each kind, 2 does both at random with the seed `numbers[0]`, 3 interrupts one call only: the
 /// `numbers[1]`-th of `CALLS[numbers[0]]`.
 type PlanOf = (u8, Vec<usize>);
 
@@ -165,7 +165,7 @@ fn plan_in_words((kind, numbers): &PlanOf) -> String {
         0 if numbers.is_empty() => "the calls are not disturbed".into(),
         0 => format!("transfers are cut to {numbers:?} bytes"),
         1 if numbers.first() == Some(&1) => "every call is interrupted once (EINTR)".into(),
-        1 => format!("every {}nd or later call is interrupted (EINTR)", numbers.first().unwrap_or(&1)),
+        1 => "every second call of each kind is interrupted (EINTR)".into(),
         3 => format!("the {} number {} is interrupted (EINTR)", CALLS[numbers[0]], numbers[1] + 1),
         _ => "calls are cut short and interrupted at random".into(),
     }

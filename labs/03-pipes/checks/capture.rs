@@ -97,9 +97,7 @@ pub fn input_nobody_reads_is_dropped(check: &mut Check) -> Outcome {
 
 /// Interrupted and shortened calls lose nothing.
 pub fn capture_loses_nothing_when_interrupted(check: &mut Check) -> Outcome {
-    // One interruption at a time: a loop that polls before each transfer would meet a regular pattern of
-    // them at the same call again and again.
-    let mut hows: Vec<PlanOf> = vec![(0, vec![1; 50])];
+    let mut hows: Vec<PlanOf> = vec![(0, vec![1; 50]), (1, vec![1]), (1, vec![2])];
     for call in 0..CALLS.len() {
         hows.extend((0..3).map(|nth| (3, vec![call, nth])));
     }

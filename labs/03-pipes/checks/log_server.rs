@@ -275,6 +275,10 @@ pub fn no_server_is_an_error_at_once(check: &mut Check) -> Outcome {
         check.ask("`Logger::connect` to a regular file", move || told(Logger::connect(&path).map(drop)))?;
     let text = fs::read_to_string(&file).unwrap_or_default();
     ensure!(is_error(&answer, "InvalidInput") && text == "text", expected: "the error InvalidInput for a regular file, which stays as it was", observed: format!("{answer:?}, and the file contains {text:?}"), look: "`Logger::connect`: ask fstat what was opened");
+    let path = place.0.clone();
+    let answer =
+        check.ask("`Logger::connect` to a directory", move || told(Logger::connect(&path).map(drop)))?;
+    ensure!(is_error(&answer, "InvalidInput"), expected: "the error InvalidInput for a directory, which is no FIFO either", observed: format!("{answer:?}"), look: "`Logger::connect`: not everything that is no FIFO can be opened; ask stat before, and fstat what was opened");
     let path = place.0.join("gone");
     let answer = check.ask("`Logger::log` after the server has gone", move || -> Told<Told<()>> {
         let server = told(LogServer::create(&path))?;

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
 use nix::unistd::{ForkResult, Pid, fork, mkfifo, pipe2, read, unlink, write};
 
 // ---------------------------------------------------------------------------------------------------------
@@ -367,10 +367,10 @@ impl Logger {
     /// No such name: [`io::ErrorKind::NotFound`]. Something there that is not a FIFO:
     /// [`io::ErrorKind::InvalidInput`], and it is not changed.
     pub fn connect(path: &Path) -> io::Result<Logger> {
+        // Before, because a directory cannot be opened for writing; after, because the name may have changed hands.
+        must_be_fifo(&stat(path)?)?;
         let fifo = open_fifo(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
-        if SFlag::from_bits_truncate(fstat(&fifo)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFIFO {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a FIFO"));
-        }
+        must_be_fifo(&fstat(&fifo)?)?;
         // Not to wait was for `open`; a write to a full FIFO shall wait.
         fcntl(&fifo, FcntlArg::F_SETFL(OFlag::empty()))?;
         Ok(Logger { fifo })
@@ -575,6 +575,13 @@ impl Streams {
         }
         Ok(ready)
     }
+}
+
+fn must_be_fifo(about: &FileStat) -> io::Result<()> {
+    if SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a FIFO"))
 }
 
 /// Opens a FIFO by name, closed on exec.
