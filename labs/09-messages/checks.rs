@@ -13,52 +13,66 @@ use messages::Wait;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
-#[path = "checks/buffering.rs"]
-mod buffering;
 #[path = "checks/direct.rs"]
 mod direct;
+#[path = "checks/direct_waits.rs"]
+mod direct_waits;
 #[path = "checks/flow.rs"]
 mod flow;
+#[path = "checks/flow_in_flight.rs"]
+mod flow_in_flight;
+#[path = "checks/links.rs"]
+mod links;
+#[path = "checks/mailbox_names.rs"]
+mod mailbox_names;
+#[path = "checks/mailbox_sets.rs"]
+mod mailbox_sets;
 #[path = "checks/mailboxes.rs"]
 mod mailboxes;
+#[path = "checks/nagging.rs"]
+mod nagging;
 #[path = "checks/peers.rs"]
 mod peers;
 #[path = "checks/rpc.rs"]
 mod rpc;
+#[path = "checks/rpc_server.rs"]
+mod rpc_server;
+#[path = "checks/slot.rs"]
+mod slot;
 
 harness::checks! {
     "messages-keep-their-boundaries" => direct::messages_keep_their_boundaries,
     "receiving-from-one-keeps-the-others" => direct::receiving_from_one_keeps_the_others,
     "the-sender-is-the-kernels-word" => direct::the_sender_is_the_kernels_word,
-    "receivers-wait-as-told" => direct::receivers_wait_as_told,
-    "senders-wait-while-the-buffer-is-full" => direct::senders_wait_while_the_buffer_is_full,
-    "interruptions-lose-no-message" => direct::interruptions_lose_no_message,
-    "a-dead-correspondent-is-an-error" => direct::a_dead_correspondent_is_an_error,
+    "receivers-wait-as-told" => direct_waits::receivers_wait_as_told,
+    "senders-wait-while-the-buffer-is-full" => direct_waits::senders_wait_while_the_buffer_is_full,
+    "interruptions-lose-no-message" => direct_waits::interruptions_lose_no_message,
+    "a-dead-correspondent-is-an-error" => direct_waits::a_dead_correspondent_is_an_error,
     "unrelated-processes-share-a-mailbox" => mailboxes::unrelated_processes_share_a_mailbox,
     "a-mailbox-waits-as-told" => mailboxes::a_mailbox_waits_as_told,
-    "the-last-user-removes-the-mailbox" => mailboxes::the_last_user_removes_the_mailbox,
-    "one-name-is-one-mailbox" => mailboxes::one_name_is_one_mailbox,
+    "the-last-user-removes-the-mailbox" => mailbox_names::the_last_user_removes_the_mailbox,
+    "one-name-is-one-mailbox" => mailbox_names::one_name_is_one_mailbox,
     "killed-users-harm-nobody" => mailboxes::killed_users_harm_nobody,
-    "a-set-is-served-in-turn" => mailboxes::a_set_is_served_in_turn,
-    "a-slot-holds-one-message" => buffering::a_slot_holds_one_message,
-    "users-of-a-slot-sleep-and-wake" => buffering::users_of_a_slot_sleep_and_wake,
-    "nobody-sees-half-a-message" => buffering::nobody_sees_half_a_message,
-    "two-at-once-is-one-after-the-other" => buffering::two_at_once_is_one_after_the_other,
-    "each-message-is-taken-once" => buffering::each_message_is_taken_once,
-    "senders-wait-as-the-capacity-says" => buffering::senders_wait_as_the_capacity_says,
-    "unbounded-senders-never-wait" => buffering::unbounded_senders_never_wait,
-    "a-link-ends-with-its-other-end" => buffering::a_link_ends_with_its_other_end,
+    "a-set-is-served-in-turn" => mailbox_sets::a_set_is_served_in_turn,
+    "a-slot-holds-one-message" => slot::a_slot_holds_one_message,
+    "users-of-a-slot-sleep-and-wake" => slot::users_of_a_slot_sleep_and_wake,
+    "nobody-sees-half-a-message" => slot::nobody_sees_half_a_message,
+    "two-at-once-is-one-after-the-other" => slot::two_at_once_is_one_after_the_other,
+    "each-message-is-taken-once" => slot::each_message_is_taken_once,
+    "senders-wait-as-the-capacity-says" => links::senders_wait_as_the_capacity_says,
+    "unbounded-senders-never-wait" => links::unbounded_senders_never_wait,
+    "a-link-ends-with-its-other-end" => links::a_link_ends_with_its_other_end,
     "an-item-needs-an-empty" => flow::an_item_needs_an_empty,
     "a-consumer-allows-n-items" => flow::a_consumer_allows_n_items,
-    "never-more-than-n-in-flight" => flow::never_more_than_n_in_flight,
+    "never-more-than-n-in-flight" => flow_in_flight::never_more_than_n_in_flight,
     "a-timeout-keeps-the-count" => flow::a_timeout_keeps_the_count,
     "the-last-items-outlive-the-producer" => flow::the_last_items_outlive_the_producer,
     "a-lost-consumer-is-an-error" => flow::a_lost_consumer_is_an_error,
     "a-reply-belongs-to-its-request" => rpc::a_reply_belongs_to_its_request,
     "a-call-is-over-in-time" => rpc::a_call_is_over_in_time,
-    "every-caller-gets-its-own-replies" => rpc::every_caller_gets_its_own_replies,
-    "clients-are-served-in-turn" => rpc::clients_are_served_in_turn,
-    "clients-come-and-go" => rpc::clients_come_and_go,
+    "every-caller-gets-its-own-replies" => rpc_server::every_caller_gets_its_own_replies,
+    "clients-are-served-in-turn" => rpc_server::clients_are_served_in_turn,
+    "clients-come-and-go" => rpc_server::clients_come_and_go,
     "a-lost-server-is-an-error" => rpc::a_lost_server_is_an_error,
     "a-message-comes-whole-or-not-at-all" => peers::a_message_comes_whole_or_not_at_all,
     "a-timeout-keeps-half-a-message" => peers::a_timeout_keeps_half_a_message,

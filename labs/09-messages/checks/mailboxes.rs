@@ -1,12 +1,10 @@
 //! Part 2: mailboxes and sets of them.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::faults::{self, Action, Plan};
 use harness::{Check, Outcome, Respondent, Shared, Stop, Student, ensure};
-use messages::{MAX_MESSAGE, Mailbox, MailboxSet, Message};
+use messages::{MAX_MESSAGE, Mailbox, Message};
 
 use super::{
     FOREVER, NEVER, Place, Told, asleep, in_words, is_error, letters, show, show_done, timed, timed_out,
@@ -14,20 +12,20 @@ use super::{
 };
 
 /// (what to do, the message, how long to wait)
-type Question = (u8, Vec<u8>, i64);
+pub type Question = (u8, Vec<u8>, i64);
 /// (sender and message, milliseconds)
-type Answer = (Told<(i32, Vec<u8>)>, u64);
+pub type Answer = (Told<(i32, Vec<u8>)>, u64);
 
-const OPEN: u8 = 0;
+pub const OPEN: u8 = 0;
 const SEND: u8 = 1;
 const RECEIVE: u8 = 2;
 const LEAVE: u8 = 3;
 
 /// A process that uses one mailbox, and does what it is told.
-struct User(Respondent<Question, Answer>);
+pub struct User(pub Respondent<Question, Answer>);
 
 impl User {
-    fn start(check: &Check, path: PathBuf) -> Result<User, Stop> {
+    pub fn start(check: &Check, path: PathBuf) -> Result<User, Stop> {
         let mut mailbox: Option<Mailbox> = None;
         let respondent = check.respondent("`Mailbox`", move |(what, message, code): Question| -> Answer {
             timed(|| match (what, &mailbox) {
@@ -47,30 +45,30 @@ impl User {
     }
 
     /// A process that has the mailbox open.
-    fn of(check: &Check, path: PathBuf) -> Result<User, Stop> {
+    pub fn of(check: &Check, path: PathBuf) -> Result<User, Stop> {
         let mut user = User::start(check, path)?;
         let (opened, _) = user.0.ask((OPEN, vec![], NEVER))?;
         ensure!(opened.is_ok(), expected: "`Mailbox::open` succeeds", observed: show_done(&opened), look: "`Mailbox::open`");
         Ok(user)
     }
 
-    fn send(&mut self, message: &[u8], code: i64) -> Result<(Told<()>, u64), Stop> {
+    pub fn send(&mut self, message: &[u8], code: i64) -> Result<(Told<()>, u64), Stop> {
         let (answer, took) = self.0.ask((SEND, message.to_vec(), code))?;
         Ok((answer.map(drop), took))
     }
 
-    fn post(&mut self, message: &[u8]) -> Outcome {
+    pub fn post(&mut self, message: &[u8]) -> Outcome {
         let (answer, _) = self.send(message, NEVER)?;
         ensure!(answer.is_ok(), expected: format!("`send` of {} to a mailbox with room succeeds at once", in_words(message)), observed: show_done(&answer), look: "`Mailbox::send`");
         Ok(())
     }
 
-    fn receive(&mut self, code: i64) -> Result<Answer, Stop> {
+    pub fn receive(&mut self, code: i64) -> Result<Answer, Stop> {
         self.0.ask((RECEIVE, vec![], code))
     }
 
     /// Receives this message of this process.
-    fn expect(&mut self, sender: i32, message: &[u8], look: &str) -> Outcome {
+    pub fn expect(&mut self, sender: i32, message: &[u8], look: &str) -> Outcome {
         let (got, _) = self.receive(NEVER)?;
         ensure!(
             got.as_ref().is_ok_and(|(pid, bytes)| *pid == sender && bytes == message),
@@ -84,7 +82,7 @@ impl User {
         Ok(())
     }
 
-    fn leave(&mut self) -> Outcome {
+    pub fn leave(&mut self) -> Outcome {
         self.0.ask((LEAVE, vec![], NEVER)).map(drop)
     }
 }
@@ -274,133 +272,6 @@ pub fn a_mailbox_waits_as_told(check: &mut Check) -> Outcome {
     Ok(())
 }
 
-/// The name lives as long as there are users, and not longer, however they leave.
-pub fn the_last_user_removes_the_mailbox(check: &mut Check) -> Outcome {
-    let place = Place::new(check)?;
-    let path = place.path().join("box");
-    let look = "`impl Drop for Mailbox`: how a user finds out that it is the last one";
-    let named = |wanted: bool, when: &str| -> Outcome {
-        let there = path.symlink_metadata().is_ok();
-        let words = |there| if there { "the name is there" } else { "the name is gone" };
-        ensure!(there == wanted, expected: format!("{}: {when}", words(wanted)), observed: words(there), look: look);
-        Ok(())
-    };
-    let (mut a, mut b) = (User::of(check, path.clone())?, User::of(check, path.clone())?);
-    named(true, "two users have opened it")?;
-    a.post(b"from a")?;
-    a.leave()?;
-    named(true, "one of two users has left")?;
-    let mut c = User::of(check, path.clone())?;
-    b.post(b"from b")?;
-    b.leave()?;
-    named(true, "the first two users have left, a third has come")?;
-    c.expect(a.0.pid(), b"from a", "`Mailbox::open` of a name that is in use")?;
-    c.expect(b.0.pid(), b"from b", "`Mailbox::open` of a name that is in use")?;
-    c.leave()?;
-    named(false, "the last user has left")?;
-    // Killed users do not count.
-    let (killed, mut left) = (User::of(check, path.clone())?, User::of(check, path.clone())?);
-    drop(killed);
-    left.post(b"still")?;
-    left.expect(left.0.pid(), b"still", "a mailbox one of whose users was killed")?;
-    left.leave()?;
-    named(false, "one user was killed, the other one has left")?;
-    // The very last one is killed, with a message left in the box.
-    let mut last = User::of(check, path.clone())?;
-    last.post(b"nobody's")?;
-    drop(last);
-    let mut next = User::of(check, path.clone())?;
-    let (got, _) = next.receive(NEVER)?;
-    ensure!(is_error(&got, "WouldBlock"), expected: "an empty mailbox, after its only user was killed", observed: show(&got.map(|(_, bytes)| bytes)), look: "where the messages live");
-    next.leave()?;
-    named(false, "the next user has left")?;
-    // Somebody else's file.
-    let file = place.path().join("file");
-    fs::write(&file, "text").map_err(|error| Stop::inconclusive(error.to_string()))?;
-    let (opened, _) = User::start(check, file.clone())?.0.ask((OPEN, vec![], NEVER))?;
-    let text = fs::read_to_string(&file).unwrap_or_default();
-    ensure!(is_error(&opened, "InvalidInput") && text == "text", expected: "the error InvalidInput for a regular file, which stays as it is", observed: format!("{}, and the file holds {text:?}", show_done(&opened)), look: "`Mailbox::open`: ask fstat what was opened");
-    Ok(())
-}
-
-/// The last user leaves just before each system call of one who opens: whoever comes next meets the opener all the same.
-pub fn one_name_is_one_mailbox(check: &mut Check) -> Outcome {
-    const STAYS: u32 = 0;
-    const LEAVES: u32 = 1;
-    const HAS_LEFT: u32 = 2;
-    for at in 0..12 {
-        let place = Place::new(check)?;
-        let path = place.path().join("box");
-        let (stage, ready) = (Shared::new(AtomicU32::new(STAYS)), Shared::new(AtomicU32::new(0)));
-        let mut last = check.spawn("the last user of a mailbox", || -> Told<()> {
-            let mailbox = told(Mailbox::open(&path))?;
-            ready.store(1, Ordering::Release);
-            // No system call here: whoever sleeps from now on sleeps in `drop`.
-            while stage.load(Ordering::Acquire) == STAYS {
-                std::hint::spin_loop();
-            }
-            drop(mailbox);
-            stage.store(HAS_LEFT, Ordering::Release);
-            Ok(())
-        })?;
-        check.wait_until("the mailbox is open", || ready.load(Ordering::Acquire) == 1 || last.ended())?;
-        let pid = last.pid();
-        let opener =
-            check.spawn("`Mailbox::open`, while the last user leaves", || -> Told<(String, Told<()>)> {
-                let stage = &*stage as *const AtomicU32 as usize;
-                let mut calls = 0;
-                let met = Shared::new(AtomicU32::new(0));
-                let seen = &*met as *const AtomicU32 as usize;
-                let plan = Plan::new(move |_| {
-                    if calls == at {
-                        // SAFETY: the shared words outlive the plan, which ends before this worker does.
-                        let (stage, seen) =
-                            unsafe { (&*(stage as *const AtomicU32), &*(seen as *const AtomicU32)) };
-                        seen.store(1, Ordering::Relaxed);
-                        stage.store(LEAVES, Ordering::Release);
-                        // One who leaves may have to wait for us.
-                        while stage.load(Ordering::Acquire) != HAS_LEFT && !asleep(pid) {
-                            std::thread::yield_now();
-                        }
-                    }
-                    calls += 1;
-                    Action::Proceed
-                });
-                let (mailbox, log) = faults::with(plan, || Mailbox::open(&path));
-                if met.load(Ordering::Relaxed) == 0 {
-                    return Ok(("done".to_owned(), Ok(())));
-                }
-                let before = log.get(at).map_or("the next call", |call| call.name).to_owned();
-                let mailbox = told(mailbox)?;
-                let sent = told(mailbox.send(b"to whoever comes", wait(NEVER)));
-                // A third one, who comes later, and stays in this process as long as the second.
-                let got = told(Mailbox::open(&path)).and_then(|third| told(third.receive(wait(NEVER))));
-                Ok((before, sent.and(got.map(drop))))
-            })?;
-        let (before, met) = opener.join()?.map_err(|error| {
-            Stop::failed(
-                format!("`Mailbox::open` succeeds, also when the last user leaves before its system call number {}", at + 1),
-                format!("the error {error}"),
-                "`Mailbox::open`: the name may vanish while it works",
-            )
-        })?;
-        if before == "done" {
-            // `open` makes no more calls than that.
-            check.note(format!("the last user left before each of the {at} system calls of `open`"));
-            return Ok(());
-        }
-        check.wait_until("the last user has left", || last.ended())?;
-        ensure!(
-            met.is_ok(),
-            expected: format!("two processes that open the same name share one mailbox, also when the user before them left just before the {before} of the first one"),
-            observed: format!("what the first sends does not reach the second: {}", show_done(&met)),
-            look: "`Mailbox::open`: is the name still that of what was opened, once you are counted in?"
-        );
-    }
-    check.note("the last user left before each of the first 12 system calls of `open`");
-    Ok(())
-}
-
 /// A sender and a receiver are killed at random moments; the others lose at most the message of the killed one.
 pub fn killed_users_harm_nobody(check: &mut Check) -> Outcome {
     const MESSAGES: u32 = 120;
@@ -466,95 +337,5 @@ pub fn killed_users_harm_nobody(check: &mut Check) -> Outcome {
         ensure!(!path.exists(), expected: "no name left after the last living user has left", observed: "the name is there", look: "`impl Drop for Mailbox`");
     }
     check.note(format!("{ROUNDS} times a sender and a receiver killed after a random number of messages"));
-    Ok(())
-}
-
-/// Mailboxes with messages are served in turn; a set that is empty sleeps until any of them has one.
-pub fn a_set_is_served_in_turn(check: &mut Check) -> Outcome {
-    const BOXES: usize = 3;
-    let place = Place::new(check)?;
-    let paths: Vec<PathBuf> = (0..BOXES).map(|number| place.path().join(format!("box{number}"))).collect();
-    let mut users = Vec::new();
-    for path in &paths {
-        users.push(User::of(check, path.clone())?);
-    }
-    let opened = paths.clone();
-    let mut set: Option<MailboxSet> = None;
-    let mut student = check.respondent("`MailboxSet::receive`", move |code: i64| {
-        timed(|| {
-            if set.is_none() {
-                set = Some(MailboxSet::new(
-                    opened.iter().map(|path| Mailbox::open(path)).collect::<Result<_, _>>()?,
-                ));
-            }
-            let set = set.as_mut().expect("just made");
-            set.receive(wait(code)).map(|(place, message)| (place, message.bytes))
-        })
-    })?;
-    let got = student.ask(NEVER)?;
-    ensure!(is_error(&got.0, "WouldBlock"), expected: "`receive` with Never from empty mailboxes is WouldBlock", observed: show_done(&got.0), look: "`MailboxSet::receive`");
-    let got = student.ask(30)?;
-    ensure!(timed_out(&got, 30), expected: "`receive` with For(30 ms) from empty mailboxes is TimedOut after that time", observed: format!("{} after {} ms", show_done(&got.0), got.1), look: "`MailboxSet::receive`");
-    for _ in 0..12 {
-        let mut waiting: Vec<usize> = (0..BOXES).map(|_| check.rng().below(5) as usize).collect();
-        let filled = waiting.clone();
-        for (place, &count) in filled.iter().enumerate() {
-            for number in 0..count {
-                users[place].post(format!("{number} in box {place}").as_bytes())?;
-            }
-        }
-        let mut order: Vec<usize> = Vec::new();
-        while waiting.iter().any(|&count| count > 0) {
-            let (got, _) = student.ask(NEVER)?;
-            let Ok((place, message)) = got else {
-                return Err(Stop::failed(
-                    format!("a message: {waiting:?} wait in the boxes"),
-                    show_done(&got),
-                    "`MailboxSet::receive`",
-                ));
-            };
-            let known = place < BOXES && waiting[place] > 0;
-            let wanted = match known {
-                true => format!("{} in box {place}", filled[place] - waiting[place]),
-                false => "of a mailbox that is not empty".to_owned(),
-            };
-            ensure!(known && message == wanted.as_bytes(), expected: format!("the message \"{wanted}\""), observed: format!("{} from box {place}", in_words(&message)), look: "`MailboxSet::receive`: the place it returns");
-            // Since this box was last served, every other one that had a message all the time had its turn.
-            if let Some(last) = order.iter().rposition(|&served| served == place) {
-                let between = &order[last + 1..];
-                let starved = (0..BOXES)
-                    .find(|&other| other != place && waiting[other] > 0 && !between.contains(&other));
-                ensure!(
-                    starved.is_none(),
-                    expected: format!("boxes with messages are served in turn (filled with {filled:?})"),
-                    observed: format!("box {place} again, after {order:?}, while box {} waits", starved.unwrap_or(0)),
-                    look: "`MailboxSet::receive`: where it begins to look"
-                );
-            }
-            order.push(place);
-            waiting[place] -= 1;
-        }
-    }
-    check.note("12 random fillings of 3 mailboxes");
-    for place in [2, 0, 1] {
-        let (opened, stage) = (paths.clone(), Shared::new(AtomicU32::new(0)));
-        let mut waiter = check.spawn("`MailboxSet::receive`", || -> Told<(usize, Vec<u8>)> {
-            let boxes = told(opened.iter().map(|path| Mailbox::open(path)).collect::<Result<_, _>>())?;
-            let mut set = MailboxSet::new(boxes);
-            stage.store(1, Ordering::Release);
-            told(set.receive(wait(FOREVER))).map(|(place, message)| (place, message.bytes))
-        })?;
-        let pid = waiter.pid();
-        check.wait_until("`MailboxSet::receive` with Forever sleeps", || {
-            waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
-        })?;
-        users[place].post(b"wake up")?;
-        let answer = waiter.join()?;
-        ensure!(answer.as_ref().is_ok_and(|got| *got == (place, b"wake up".to_vec())), expected: format!("\"wake up\" from box {place}"), observed: format!("{answer:?}"), look: "`MailboxSet::receive`: what it sleeps on");
-    }
-    let answer = check.ask("`MailboxSet::receive` of an empty set", || {
-        told(MailboxSet::new(vec![]).receive(wait(FOREVER)).map(drop))
-    })?;
-    ensure!(is_error(&answer, "InvalidInput"), expected: "the error InvalidInput for a set of no mailboxes", observed: show_done(&answer), look: "`MailboxSet::receive`");
     Ok(())
 }
