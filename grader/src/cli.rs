@@ -66,6 +66,9 @@ pub enum Command {
         /// How often each check is run
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         runs: u32,
+        /// Compare what a student reads for each mutant with solutions/*/messages.md, or write those files
+        #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "compare")]
+        messages: Option<Messages>,
         /// How the checks are run
         #[command(flatten)]
         pace: PaceArgs,
@@ -120,6 +123,15 @@ pub enum Format {
     Markdown,
     /// Annotations in a workflow run
     Github,
+}
+
+/// What to do about the golden messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Messages {
+    /// A message that is not in the file is wrong
+    Compare,
+    /// What is read now is kept
+    Write,
 }
 
 /// Where a report goes besides standard output, in the form that its extension names.

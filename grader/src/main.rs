@@ -71,9 +71,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let settings = settings(subject, &pace)?;
             replay::replay(&course, &lab, &check, &schedule, step, &settings)
         }
-        Some(Command::Verify { labs, runs, pace }) => {
+        Some(Command::Verify { labs, runs, messages, pace }) => {
             let settings = settings(Subject::Submission, &pace)?;
-            let findings = verify::verify(&course, &labs, runs, &settings)?;
+            let findings = verify::verify(&course, &labs, runs, messages, &settings)?;
             publish::print(&findings.render())?;
             Ok(if findings.is_sound() { ExitCode::FullMarks } else { ExitCode::InconsistentCourse })
         }

@@ -101,8 +101,11 @@ fn append(file: &Path, text: &str) -> Result<()> {
     written.map_err(|error| Error::io("write", file, &error))
 }
 
-/// Replaces the file in one step: a reader sees the old report or the new one, never half of one.
-fn write(file: &Path, text: &str) -> Result<()> {
+/// Replaces the file in one step: a reader sees the old text or the new one, never half of one.
+///
+/// # Errors
+/// [`Error::Internal`] when it cannot be written.
+pub fn write(file: &Path, text: &str) -> Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = file.with_file_name(name);

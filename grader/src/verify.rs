@@ -2,13 +2,16 @@
 //! marks, every mutant is caught by each check it names.
 
 mod findings;
+mod messages;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 pub use self::findings::Findings;
+use self::messages::Review;
 use self::plan::{Expectation, Planned};
+use crate::cli::Messages;
 use crate::compile::{self, Build};
 use crate::course::Course;
 use crate::error::{Error, Result};
@@ -19,11 +22,17 @@ use crate::runner::{Runner, Task, check_seed};
 use crate::scratch::{Scratch, Unit};
 use crate::twin::Twins;
 
-/// Verifies the named labs, or all; each check runs `runs` times.
+/// Verifies the named labs, or all; each check runs `runs` times. The golden messages are left aside unless asked for.
 ///
 /// # Errors
 /// Failures of ours. What is wrong with the course is in the findings.
-pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings) -> Result<Findings> {
+pub fn verify(
+    course: &Course,
+    names: &[String],
+    runs: u32,
+    messages: Option<Messages>,
+    settings: &Settings,
+) -> Result<Findings> {
     let slowness = crate::calibrate::slowness();
     let labs: Vec<&Lab> = course.select(names)?.iter().map(|selection| selection.lab).collect();
     let mut findings = Findings::default();
@@ -72,10 +81,17 @@ pub fn verify(course: &Course, names: &[String], runs: u32, settings: &Settings)
         return Err(Error::Interrupted(signal));
     }
     let results: Vec<_> = owners.into_iter().zip(tasks).zip(ran).collect();
-    for group in
-        results.chunk_by(|((a, s), _), ((b, t), _)| a.unit.id == b.unit.id && s.check.name == t.check.name)
-    {
-        findings.add_runs(group);
+    let groups: Vec<_> = results
+        .chunk_by(|((a, s), _), ((b, t), _)| a.unit.id == b.unit.id && s.check.name == t.check.name)
+        .collect();
+    groups.iter().for_each(|group| findings.add_runs(group));
+    if let Some(what) = messages {
+        let review = Review { course, runner: &runner, settings, what };
+        for lab in labs {
+            let groups = groups.iter().copied().filter(|group| group[0].0.1.unit.lab.name == lab.name);
+            let groups: Vec<_> = groups.collect();
+            review.lab(lab, &groups, &mut findings)?;
+        }
     }
     Ok(findings)
 }

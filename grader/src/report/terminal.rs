@@ -108,6 +108,13 @@ pub fn render(report: &Report) -> String {
     text + &tail(report)
 }
 
+/// One check by itself, without a heading and without styles.
+pub fn alone(lab: &str, check: &CheckReport) -> String {
+    let mut writer = Writer { lab: Some(lab.to_owned()), ..Writer::default() };
+    let heading = Heading { name: lab, directory: "", title: "", width: check.name.len() };
+    anstream::adapter::strip_str(&writer.check(&heading, check)).to_string().trim_end().to_owned()
+}
+
 /// What stands below the last check: the points.
 pub fn tail(report: &Report) -> String {
     let mut text = String::from("\n");

@@ -3,4 +3,5 @@
 mod course;
 mod explored;
 mod golden;
+mod messages;
 mod verify;
