@@ -22,6 +22,9 @@ use crate::twin::{self, Twin};
 /// mutants of the course it would be three quarters of the disk space.
 const MANY: usize = 30;
 
+/// What compiler, linker and cargo say when there is no room left for what they write.
+const FULL: &str = "No space left on device";
+
 /// What became of a unit.
 #[derive(Debug, Clone)]
 pub enum Build {
@@ -56,7 +59,7 @@ pub fn build(
 ) -> Result<BTreeMap<String, Build>> {
     let said = ask_cargo(&scratch.root, None, units, progress)?;
     if !said.finished {
-        return Err(Error::Internal(format!("cargo could not build the labs: {}", said.stderr.trim())));
+        return Err(said.failure("cargo could not build the labs"));
     }
     units.iter().map(|unit| Ok((unit.id.clone(), said.outcome(scratch, course, unit)?))).collect()
 }
@@ -121,11 +124,7 @@ impl Said {
         let Some(errors) = in_subject.or_else(|| self.errors.get(&checks)) else {
             return match self.binaries.get(&checks) {
                 Some(binary) => Ok(Build::Binary(binary.clone())),
-                None => Err(Error::Internal(format!(
-                    "cargo built no checks for `{}`: {}",
-                    unit.id,
-                    self.stderr.trim()
-                ))),
+                None => Err(self.failure(&format!("cargo built no checks for `{}`", unit.id))),
             };
         };
         // rustc ends with "aborting due to 3 previous errors": no error of its own, and without a place.
@@ -135,7 +134,7 @@ impl Said {
             return Err(Error::Internal(format!("rustc said nothing about `{}`", unit.id)));
         };
         let rendered = first.rendered.clone().unwrap_or_else(|| first.message.clone());
-        if rendered.contains("No space left on device") {
+        if rendered.contains(FULL) {
             return Err(Error::Internal(format!("the disk is full: {}", first.message)));
         }
         let place = first.spans.iter().find(|span| span.is_primary).map(|span| Place {
@@ -149,6 +148,18 @@ impl Said {
             more: real.len() - 1,
             in_checks: in_subject.is_none(),
         }))
+    }
+
+    /// Nothing was built, and for no error in a unit of ours: there was no room, perhaps already for a dependency, or cargo
+    /// says what it was.
+    fn failure(&self, what: &str) -> Error {
+        let errors = self.errors.values().flatten();
+        let errors = errors.flat_map(|error| [Some(&error.message), error.rendered.as_ref()]).flatten();
+        let mut lines = errors.flat_map(|said| said.lines()).chain(self.stderr.lines());
+        Error::Internal(match lines.find(|line| line.contains(FULL)) {
+            Some(line) => format!("the disk is full: {}", anstream::adapter::strip_str(line.trim())),
+            None => format!("{what}: {}", self.stderr.trim()),
+        })
     }
 
     fn hear(&mut self, line: &str) {
@@ -293,4 +304,42 @@ fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(us
     }
     said.stderr = String::from_utf8_lossy(&errors).into_owned();
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: &str, stderr: &str, expected: &str) {
+        let mut said = Said { stderr: stderr.to_owned(), ..Said::default() };
+        let message = serde_json::json!({
+            "reason": "compiler-message",
+            "manifest_path": "/registry/libc/Cargo.toml",
+            "message": { "message": message, "level": "error", "rendered": null, "spans": [] },
+        });
+        said.hear(&message.to_string());
+        assert_eq!(said.failure("no checks").to_string(), expected);
+    }
+
+    #[test]
+    fn a_full_disk_is_named_when_a_dependency_meets_it() {
+        let message = "failed to write `liblibc.rmeta`: No space left on device (os error 28)";
+        let expected = format!("the disk is full: {message}");
+        check(message, "error: could not compile `libc` (lib)\n", &expected);
+    }
+
+    #[test]
+    fn a_full_disk_is_named_when_cargo_meets_it() {
+        check(
+            "",
+            "error: x\n\n  No space left on device (os error 28)\n",
+            "the disk is full: No space left on device (os error 28)",
+        );
+    }
+
+    #[test]
+    fn any_other_failure_is_told_as_cargo_tells_it() {
+        check("no such crate", "error: no network\n", "no checks: error: no network");
+    }
 }

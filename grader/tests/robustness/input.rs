@@ -151,6 +151,17 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
+fn a_disk_that_fills_up_in_the_build_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().display();
+    // Room for the generated workspace, not for what the compiler makes of its dependencies.
+    let Some(mut command) = mounted(&format!("mount -t tmpfs -o size=12m none {place}"), &["ends"]) else {
+        return;
+    };
+    run(command.env("CARGO_TARGET_DIR", folder.path())).code(70).complains("the disk is full");
+}
+
+#[test]
 fn a_machine_without_dev_shm_grades_all_the_same() {
     run(&mut grader(&["ends"])).code(0);
     let folder = tempfile::tempdir().unwrap();
