@@ -77,6 +77,24 @@ impl Finding {
         text
     }
 
+    /// The line to look at first in a file that is wanted: the last one that the failing thread ran, or any thread if it
+    /// ran none. What is asserted, or read under a lock, is seldom where the mistake is. Of wanted lines that call each
+    /// other, the outermost: the function whose work is judged.
+    pub fn last_line(&self, is_wanted: impl Fn(&str) -> bool) -> Option<Place> {
+        let mut sources = Sources::of_this_program();
+        let events = &self.trace.events[..=wrong_step(&Story::new(self, &mut sources))?];
+        let failing = events.last()?.thread;
+        let mut last = |of: &dyn Fn(usize) -> bool| {
+            let mut steps = events.iter().rev().filter(|event| of(event.thread));
+            steps.find_map(|event| {
+                let frames = story::frames(event, self, &mut sources).into_iter();
+                let wanted = frames.skip_while(|place| !is_wanted(&place.file));
+                wanted.take_while(|place| is_wanted(&place.file)).last()
+            })
+        };
+        last(&|thread| thread == failing).or_else(|| last(&|_| true))
+    }
+
     /// The headline alone: `lost wake-up: thread 2 sleeps for ever`.
     pub fn headline(&self) -> String {
         headline::headline(&self.cause, &self.trace.threads)
@@ -89,13 +107,18 @@ impl Finding {
     }
 }
 
-/// Where the wrong step is: the last step of the failing thread that has a line.
+/// Where the wrong step is.
 fn place(story: &Story) -> Option<Place> {
+    story.places[wrong_step(story)?].clone()
+}
+
+/// The wrong step: the last one of the failing thread that has a line.
+fn wrong_step(story: &Story) -> Option<usize> {
     let events = story.events();
     let of = |thread: usize| {
         (0..events.len()).rev().find(|&index| events[index].thread == thread && story.places[index].is_some())
     };
-    let index = match &story.finding.cause {
+    match &story.finding.cause {
         Cause::Race { later: site, .. } | Cause::UseAfterFree { used: site, .. } => {
             events.iter().rposition(|event| relevance::is_site(event, site))
         }
@@ -109,6 +132,5 @@ fn place(story: &Story) -> Option<Place> {
         Cause::Panic { .. } => events.iter().rposition(|event| matches!(event.what, What::Panic { .. })),
         Cause::Endless { .. } => (0..events.len()).rev().find(|&index| story.places[index].is_some()),
         Cause::Diverged => None,
-    };
-    index.and_then(|index| story.places[index].clone())
+    }
 }

@@ -97,7 +97,7 @@ impl<'a> Story<'a> {
     }
 }
 
-fn frames(event: &Event, finding: &Finding, sources: &mut Sources) -> Vec<Place> {
+pub(super) fn frames(event: &Event, finding: &Finding, sources: &mut Sources) -> Vec<Place> {
     match (&event.what, &finding.cause) {
         (What::Panic { message }, Cause::Panic { message: cause, place, .. }) if message == cause => {
             sources.named(place).into_iter().collect()

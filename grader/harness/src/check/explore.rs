@@ -1,5 +1,7 @@
 //! `Check::explore`: every interleaving of a small concurrent program, in a forked worker.
 
+use std::panic::Location;
+
 use crate::check::Check;
 use crate::exploration::{Exploration, Model};
 use crate::stop::{Outcome, Stop};
@@ -14,17 +16,19 @@ impl Check {
     /// # Errors
     /// [`Stop::Found`] with the failing execution, [`Stop::Unimplemented`] when a `todo!()` is reached,
     /// [`Stop::Inconclusive`] when the program does what cannot be explored, and as [`Check::ask`].
+    #[track_caller]
     pub fn explore(&self, what: &str, exploration: Exploration, body: impl Fn(&Model)) -> Outcome {
         let number = self.explorations.get() + 1;
         self.explorations.set(number);
+        let asserts = Location::caller().file();
         match &self.replay {
             Some(replay) if replay.exploration != number => Ok(()),
-            _ => self.explore_number(number, what, exploration, body),
+            _ => self.explore_number((number, asserts), what, exploration, body),
         }
     }
 
     #[cfg(not(feature = "explore"))]
-    fn explore_number(&self, _: u32, what: &str, _: Exploration, _: impl Fn(&Model)) -> Outcome {
+    fn explore_number(&self, _: (u32, &str), what: &str, _: Exploration, _: impl Fn(&Model)) -> Outcome {
         Err(Stop::inconclusive(format!("{what}: needs the explored build of this check")))
     }
 }
@@ -65,7 +69,7 @@ mod explored {
     impl Check {
         pub(super) fn explore_number(
             &self,
-            number: u32,
+            (number, asserts): (u32, &str),
             what: &str,
             exploration: Exploration,
             body: impl Fn(&Model),
@@ -73,11 +77,11 @@ mod explored {
             let Exploration { bound, executions, spurious, weak } = exploration;
             let explorer = Explorer::new(Budget { bound, executions, spurious, weak, ..Budget::default() });
             let answer: Answer = match &self.replay {
-                None => self.ask(what, || told(explorer.run(body)))?,
+                None => self.ask(what, || told(explorer.run(body), asserts))?,
                 Some(replay) => {
                     let schedule: Schedule =
                         replay.schedule.parse().map_err(|error| Stop::inconclusive(format!("{error}")))?;
-                    self.ask(what, || replayed(explorer.replay(&schedule, body)))?
+                    self.ask(what, || replayed(explorer.replay(&schedule, body), asserts))?
                 }
             };
             let (coverage, problem) = answer;
@@ -107,15 +111,15 @@ mod explored {
         }
     }
 
-    fn told(report: Report) -> Answer {
+    fn told(report: Report, asserts: &str) -> Answer {
         match report.finding {
             None => (report.coverage.to_string(), None),
-            Some(finding) => (format!("execution {}", report.executions), Some(problem(finding))),
+            Some(finding) => (format!("execution {}", report.executions), Some(problem(finding, asserts))),
         }
     }
 
     /// Text where a coverage would be: the schedule does not fit the program.
-    fn replayed(finding: Option<explore::Finding>) -> Answer {
+    fn replayed(finding: Option<explore::Finding>, asserts: &str) -> Answer {
         match finding {
             None => (String::new(), None),
             Some(finding) if finding.cause == Cause::Diverged => (finding.headline(), None),
@@ -123,14 +127,14 @@ mod explored {
                 let steps = finding.steps().take(MOST_STEPS);
                 let steps = steps.map(|step| (if step.matters { WRONG } else { STEP }, step.to_string()));
                 let steps = steps.collect();
-                let mut problem = problem(finding);
+                let mut problem = problem(finding, asserts);
                 problem.3.1 = steps;
                 ("replayed".to_owned(), Some(problem))
             }
         }
     }
 
-    fn problem(finding: explore::Finding) -> Problem {
+    fn problem(finding: explore::Finding, asserts: &str) -> Problem {
         if let Cause::Panic { message, place, .. } = &finding.cause
             && let Some(todo) = message.strip_prefix(TODO)
         {
@@ -151,6 +155,7 @@ mod explored {
             | Cause::Crash { .. }
             | Cause::StackOverflow { .. } => (FOUND, told.place.map(|place| (place.file, place.line, 1))),
         };
+        let place = place.map(|place| line_of_the_student(&finding, asserts, &place).unwrap_or(place));
         let kind_of = |kind| match kind {
             Kind::Header => HEADER,
             Kind::Rule | Kind::Step => STEP,
@@ -160,6 +165,17 @@ mod explored {
         let timeline = told.lines.into_iter().map(|line| (kind_of(line.kind), line.text)).collect();
         let replay = (finding.schedule.to_string(), finding.preemptions);
         (kind, told.headline, told.cause, (timeline, Vec::new()), replay, place)
+    }
+
+    /// For a line of the check, the last line of the student's before it. `asserts` is a file of the check's.
+    fn line_of_the_student(finding: &explore::Finding, asserts: &str, (file, ..): &Spot) -> Option<Spot> {
+        // `checks.rs`, and what is in `checks/` beside it.
+        let checks = &asserts[..asserts.rfind("/checks")? + "/checks".len()];
+        if !file.starts_with(checks) {
+            return None;
+        }
+        let place = finding.last_line(|file| !file.starts_with(checks))?;
+        Some((place.file, place.line, 1))
     }
 
     /// A line, as it came from the worker.
