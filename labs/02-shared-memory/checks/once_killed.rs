@@ -104,7 +104,7 @@ fn one_border(
     if !arrived || race.board.answer(0) != answer::NONE {
         return Ok(None);
     }
-    let call = first.place();
+    let call = first.place().to_owned();
     let wrong = visit(race, first, phase)?;
     race.name.remove();
     Ok(Some(Border { number, call, wrong }))

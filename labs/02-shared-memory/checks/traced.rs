@@ -7,7 +7,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use harness::observe;
+use harness::observe::{self, Syscall};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -84,24 +84,13 @@ impl Child {
     }
 
     /// Which system call a stopped child is at.
-    pub fn place(&self) -> String {
-        let Some(call) = observe::blocked_in(self.pid(), self.pid()) else { return "(none)".into() };
-        let known = [
-            (libc::SYS_flock, "flock"),
-            (libc::SYS_ftruncate, "ftruncate"),
-            (libc::SYS_fstat, "fstat"),
-            (libc::SYS_statx, "statx"),
-            (libc::SYS_mmap, "mmap"),
-            (libc::SYS_munmap, "munmap"),
-            (libc::SYS_close, "close"),
-            (libc::SYS_linkat, "linkat"),
-            (libc::SYS_fcntl, "fcntl"),
-        ];
-        known
-            .iter()
-            .find(|(number, _)| *number == call.number)
-            .map_or(call.name, |(_, name)| name)
-            .to_string()
+    pub fn call(&self) -> Option<Syscall> {
+        observe::blocked_in(self.pid(), self.pid())
+    }
+
+    /// Its name.
+    pub fn place(&self) -> &'static str {
+        self.call().map_or("(none)", |call| call.name)
     }
 
     /// Lets a stopped child run on its own.
