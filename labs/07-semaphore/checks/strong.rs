@@ -114,6 +114,13 @@ pub fn processes_are_served_in_order(check: &mut Check) -> Outcome {
             who().len() > turn || waiters.iter().skip(turn).all(|waiter| asleep(waiter.pid()))
         })?;
         let inside = who();
+        if inside.len() <= turn {
+            return Err(Stop::failed(
+                format!("{COUNT} processes sleep; after {} posts {} of them are in", turn + 1, turn + 1),
+                format!("{} are in, and all the others sleep on", inside.len()),
+                "`StrongSemaphore::post`: whom does its wake-up call reach? Sleepers of other processes as well (no FUTEX_PRIVATE_FLAG)?",
+            ));
+        }
         if inside != (0..=turn).collect::<Vec<_>>() {
             let let_in: Vec<usize> = inside.iter().map(|index| index + 1).collect();
             return Err(Stop::failed(
