@@ -119,6 +119,12 @@ impl<'a> Actors<'a> {
     }
 }
 
+/// Whether the process sleeps in a futex call without a time limit.
+pub fn sleeps_for_ever(pid: i32) -> bool {
+    let call = observe::blocked_in(pid, pid).filter(|call| call.number == libc::SYS_futex);
+    observe::state_of(pid) == Some('S') && call.is_some_and(|call| call.arguments[3] == 0)
+}
+
 /// How often the process went to sleep so far (proc_pid_status(5)), if it sleeps in a futex call.
 fn sleeps_since(pid: i32) -> Option<u64> {
     observe::blocked_in(pid, pid).filter(|call| call.number == libc::SYS_futex)?;

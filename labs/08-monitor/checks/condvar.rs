@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use harness::{Check, Exploration, JoinHandle, Model, Outcome, Shared, Stop, ensure, note};
 use monitor::{Condvar, Mutex};
 
-use crate::actors::{Actors, Flags, Plain};
+use crate::actors::{Actors, Flags, Plain, sleeps_for_ever};
 
 /// A condition variable and its mutex.
 struct Pair {
@@ -173,7 +173,8 @@ pub fn waiting_ends_at_the_deadline(check: &mut Check) -> Outcome {
         (TIME, "nobody signals until the deadline"),
         (Duration::ZERO, "the deadline is over from the beginning"),
     ] {
-        let (signalled, early) = check.ask(&format!("`Condvar::wait_until` when {rule}"), || {
+        let call = format!("`Condvar::wait_until` when {rule}");
+        let mut waiter = check.spawn(&call, || {
             pair.mutex.lock();
             let deadline = Instant::now() + time;
             let signalled = pair.condvar.wait_until(&pair.mutex, deadline);
@@ -181,6 +182,19 @@ pub fn waiting_ends_at_the_deadline(check: &mut Check) -> Outcome {
             // The mutex stays held.
             (signalled, early.as_micros() as u64)
         })?;
+        let pid = waiter.pid();
+        let mut asleep = false;
+        check.wait_until(&format!("{call} has returned"), || {
+            asleep = sleeps_for_ever(pid);
+            asleep || waiter.ended()
+        })?;
+        ensure!(
+            !asleep,
+            expected: "{rule}: `wait_until` sleeps at most until then",
+            observed: "it sleeps in the futex call without a time limit, and nobody is going to wake it",
+            look: "`Condvar::wait_until`: the timeout that the futex call gets, also when no time is left",
+        );
+        let (signalled, early) = waiter.join()?;
         ensure!(
             !signalled,
             expected: "{rule}: `wait_until` returns false",
