@@ -131,8 +131,11 @@ fn tell(stuck: &Stuck<'_>, circle: &[i32], names: &Names) -> String {
         .collect();
     let advice = circle
         .iter()
-        .enumerate()
-        .find_map(|(index, pid)| advice(&stuck.thread_of(*pid)?.wait, next(index), stuck, names))
+        .find_map(|pid| read_while_writing(*pid, circle, stuck, names))
+        .or_else(|| {
+            let mut waits = circle.iter().enumerate();
+            waits.find_map(|(index, pid)| advice(&stuck.thread_of(*pid)?.wait, next(index), stuck, names))
+        })
         .unwrap_or_default();
     format!("so none of them can go on: {}.{advice}", waits.join(", "))
 }
@@ -156,6 +159,20 @@ fn clause(pid: i32, next: i32, wait: &Wait, names: &Names) -> String {
         }
         Wait::Nothing | Wait::WakeUp { .. } => format!("{who} waits for {whom}"),
     }
+}
+
+/// What to change, if `pid` writes to a full pipe and another one of the circle to a full pipe that `pid` should read.
+fn read_while_writing(pid: i32, circle: &[i32], stuck: &Stuck<'_>, names: &Names) -> Option<String> {
+    let full_pipe = |pid: i32| match &stuck.thread_of(pid)?.wait {
+        Wait::Pipes(pipes) => pipes.first().filter(|pipe| pipe.direction == Direction::Writing),
+        _ => None,
+    };
+    full_pipe(pid)?;
+    let fd = circle.iter().filter(|other| **other != pid).find_map(|other| {
+        full_pipe(*other)?.others.iter().find(|holder| holder.pid == pid).map(|holder| holder.fd)
+    })?;
+    let who = names.short(pid);
+    Some(format!(" Read fd {fd} in {who} while it writes: never wait for room in one pipe alone."))
 }
 
 /// What to change, if the process at the other end of the pipe waits for a child.
