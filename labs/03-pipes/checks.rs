@@ -80,19 +80,20 @@ fn is_error<T>(told: &Told<T>, name: &str) -> bool {
     told.as_ref().is_err_and(|error| error.split([' ', '(', ')']).any(|word| word == name))
 }
 
-/// How an answer reads in a message: bytes in full only when they are few.
-fn show(told: &Told<Vec<u8>>) -> String {
+/// How an answer without a value of interest reads in a message.
+fn show_done<T>(told: &Told<T>) -> String {
     match told {
-        Ok(bytes) => bytes_in_words(bytes),
+        Ok(_) => "success".to_owned(),
         Err(error) => format!("the error {error}"),
     }
 }
 
 fn bytes_in_words(bytes: &[u8]) -> String {
-    if bytes.len() <= 24 {
-        format!("{} bytes: \"{}\"", bytes.len(), bytes.escape_ascii())
-    } else {
-        format!("{} bytes, beginning \"{}\"", bytes.len(), bytes[..24].escape_ascii())
+    match bytes.len() {
+        0 => "nothing".to_owned(),
+        1 => format!("1 byte: \"{}\"", bytes.escape_ascii()),
+        length @ 2..=24 => format!("{length} bytes: \"{}\"", bytes.escape_ascii()),
+        length => format!("{length} bytes, beginning \"{}\"", bytes[..24].escape_ascii()),
     }
 }
 

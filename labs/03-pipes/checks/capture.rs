@@ -20,7 +20,13 @@ fn show_caught(told: &Told<Caught>) -> String {
 }
 
 /// Runs one script under `capture` and compares.
-fn judge_capture(check: &mut Check, script: &str, input: Vec<u8>, how: PlanOf, expected: Caught) -> Outcome {
+fn judge_capture(
+    check: &mut Check,
+    (script, look): (&str, &str),
+    input: Vec<u8>,
+    how: PlanOf,
+    expected: Caught,
+) -> Outcome {
     let length = input.len();
     let case = format!("{script:?} with {length} bytes of input, {}", plan_in_words(&how));
     let text = script.to_owned();
@@ -29,7 +35,7 @@ fn judge_capture(check: &mut Check, script: &str, input: Vec<u8>, how: PlanOf, e
         caught(answer)
     })?;
     let expected = Ok(expected);
-    ensure!(answer == expected, expected: format!("{} ({case})", show_caught(&expected)), observed: show_caught(&answer), look: "`capture`");
+    ensure!(answer == expected, expected: format!("{} ({case})", show_caught(&expected)), observed: show_caught(&answer), look: look);
     Ok(())
 }
 
@@ -41,16 +47,19 @@ pub fn both_outputs_and_the_status_are_captured(check: &mut Check) -> Outcome {
         let code = check.rng().below(200) as i32;
         let word = letters(check.rng(), 8);
         let script = format!("cat; printf {} >&2; exit {code}", word.escape_ascii());
-        judge_capture(check, &script, input.clone(), whole.clone(), (input, word, (false, code)))?;
+        let look = "`capture`: which stream goes where, and when the command gets its end of file";
+        judge_capture(check, (&script, look), input.clone(), whole.clone(), (input, word, (false, code)))?;
     }
     judge_capture(
         check,
-        "echo out; kill -TERM $$",
+        ("echo out; kill -TERM $$", "`capture`: how it reads the wait status"),
         vec![],
         whole.clone(),
         (b"out\n".to_vec(), vec![], (true, libc::SIGTERM)),
     )?;
-    judge_capture(check, "kill -PIPE $$; exit 0", vec![], whole, (vec![], vec![], (true, libc::SIGPIPE)))
+    let look = "the disposition of SIGPIPE between fork and exec in `capture`: ignored survives exec";
+    let expected = (vec![], vec![], (true, libc::SIGPIPE));
+    judge_capture(check, ("kill -PIPE $$; exit 0", look), vec![], whole, expected)
 }
 
 /// Far more than a pipe holds, in every order of reading and writing.
@@ -68,7 +77,9 @@ pub fn no_size_deadlocks(check: &mut Check) -> Outcome {
         (format!("{write} >&2; {write}; cat > /dev/null"), zeros.clone(), zeros),
     ];
     for (script, stdout, stderr) in cases {
-        judge_capture(check, &script, input.clone(), (0, vec![]), (stdout, stderr, (false, 0)))?;
+        let look =
+            "`capture`: what it collects while it still writes, and what is left when one stream has ended";
+        judge_capture(check, (&script, look), input.clone(), (0, vec![]), (stdout, stderr, (false, 0)))?;
     }
     check.note(format!("six orders of reading and writing, {size} bytes each"));
     Ok(())
@@ -78,17 +89,18 @@ pub fn no_size_deadlocks(check: &mut Check) -> Outcome {
 pub fn input_nobody_reads_is_dropped(check: &mut Check) -> Outcome {
     let input = letters(check.rng(), 300_000);
     let whole = (0, vec![]);
-    judge_capture(check, "exit 3", input.clone(), whole.clone(), (vec![], vec![], (false, 3)))?;
+    let look = "`capture`: what it does when writing to the command fails with EPIPE";
+    judge_capture(check, ("exit 3", look), input.clone(), whole.clone(), (vec![], vec![], (false, 3)))?;
     judge_capture(
         check,
-        "head -c 10",
+        ("head -c 10", look),
         input.clone(),
         whole.clone(),
         (input[..10].to_vec(), vec![], (false, 0)),
     )?;
     judge_capture(
         check,
-        "exec <&-; echo out; echo error >&2; exit 4",
+        ("exec <&-; echo out; echo error >&2; exit 4", look),
         input,
         whole,
         (b"out\n".to_vec(), b"error\n".to_vec(), (false, 4)),
@@ -102,11 +114,12 @@ pub fn capture_loses_nothing_when_interrupted(check: &mut Check) -> Outcome {
         hows.extend((0..3).map(|nth| (3, vec![call, nth])));
     }
     hows.extend((0..8).map(|_| (2, vec![check.rng().below(1 << 40) as usize])));
+    let look = "`capture`: each of its calls may be interrupted (EINTR), poll(2) and waitpid(2) as well, or move fewer bytes";
     for how in hows {
         let input = letters(check.rng(), 300);
         judge_capture(
             check,
-            "cat; echo error >&2",
+            ("cat; echo error >&2", look),
             input.clone(),
             how,
             (input, b"error\n".to_vec(), (false, 0)),
@@ -139,7 +152,7 @@ pub fn capture_waits_asleep(check: &mut Check) -> Outcome {
             calls < 2000,
             expected: "`capture` sleeps while a command that has closed ".to_owned() + stream + " says nothing for 0.1 s",
             observed: format!("{calls} system calls"),
-            look: "which descriptors the loop of `capture` still asks about after one has ended"
+            look: "the loop of `capture`: how long it lets poll(2) wait, and which descriptors it still asks about after one has ended"
         );
     }
     Ok(())

@@ -19,7 +19,7 @@ pub fn a_frame_is_its_length_and_its_payload(check: &mut Check) -> Outcome {
         for how in [(0, vec![]), (0, vec![1, 1, 1, 1, 1, 1]), (2, vec![seed])] {
             let (answer, wire) = student.ask((payload.clone(), how.clone()))?;
             let case = format!("a payload of {length} bytes, limit {length}, {}", plan_in_words(&how));
-            ensure!(answer.is_ok(), expected: format!("success ({case})"), observed: format!("{answer:?}"), look: "`write_frame`");
+            ensure!(answer.is_ok(), expected: format!("success ({case})"), observed: show_done(&answer), look: "`write_frame`: all of its writes go on after a short one and after EINTR");
             ensure!(
                 wire == framed(&payload),
                 expected: format!("{} ({case})", bytes_in_words(&framed(&payload))),
@@ -51,6 +51,14 @@ fn frames((wire, limit, how): Wire) -> (Vec<Vec<u8>>, Told<()>, Vec<u8>) {
     (frames, told(end), rest_of(reader))
 }
 
+/// How a stream of frames ended.
+fn show_end(end: &Told<()>) -> String {
+    match end {
+        Ok(()) => "None".to_owned(),
+        Err(error) => format!("the error {error}"),
+    }
+}
+
 /// However the bytes of three frames arrive, three frames come out.
 pub fn boundaries_survive_any_split(check: &mut Check) -> Outcome {
     let mut student = check.respondent("`read_frame` until the end of the stream", frames)?;
@@ -67,8 +75,8 @@ pub fn boundaries_survive_any_split(check: &mut Check) -> Outcome {
         ensure!(
             end.is_ok() && got == payloads,
             expected: format!("these frames and then None ({case})"),
-            observed: format!("frames of {:?} bytes, then {end:?}", got.iter().map(Vec::len).collect::<Vec<_>>()),
-            look: "`read_frame`: both the length and the payload may arrive in pieces"
+            observed: format!("frames of {:?} bytes, then {}", got.iter().map(Vec::len).collect::<Vec<_>>(), show_end(&end)),
+            look: "`read_frame`: both the length and the payload may arrive in pieces, and each read may be interrupted"
         );
     }
     check.note("256 ways to cut the first nine bytes of three frames, and random ones");
@@ -80,7 +88,11 @@ pub fn boundaries_survive_any_split(check: &mut Check) -> Outcome {
         let reader = holding(&wire);
         (told(read_frame(&reader, 100)), rest_of(reader))
     })?;
-    ensure!(frame == Ok(Some(expected)), expected: "the first frame", observed: format!("{frame:?}"), look: "`read_frame`");
+    ensure!(frame == Ok(Some(expected)), expected: "the first frame", observed: match &frame {
+        Ok(Some(bytes)) => bytes_in_words(bytes),
+        Ok(None) => "None".to_owned(),
+        Err(error) => format!("the error {error}"),
+    }, look: "`read_frame`");
     ensure!(rest == b"not mine", expected: "8 bytes behind the frame still in the pipe", observed: bytes_in_words(&rest), look: "how many bytes `read_frame` takes out of the stream");
     Ok(())
 }
@@ -106,10 +118,7 @@ pub fn truncated_frames_are_refused(check: &mut Check) -> Outcome {
                     "{whole} frames, then {} (frames of 6 and 9 bytes with their lengths, the stream ends after {cut})",
                     if boundary { "None" } else { "UnexpectedEof" }
                 ),
-                observed: format!("{} frames, then {}", got.len(), match &end {
-                    Ok(()) => "None",
-                    Err(error) => error.as_str(),
-                }),
+                observed: format!("{} frames, then {}", got.len(), show_end(&end)),
                 look: "`read_frame`: the end inside the length, between length and payload, inside the payload"
             );
         }
@@ -123,7 +132,7 @@ pub fn oversized_frames_are_refused(check: &mut Check) -> Outcome {
     let mut student = check.respondent("`read_frame` until the end of the stream", frames)?;
     let full = letters(check.rng(), limit);
     let (got, end, _) = student.ask((framed(&full), limit, (0, vec![])))?;
-    ensure!(got == [full] && end.is_ok(), expected: format!("a frame of exactly the limit, {limit} bytes, is accepted"), observed: format!("{} frames, then {end:?}", got.len()), look: "how `read_frame` compares length and limit");
+    ensure!(got == [full] && end.is_ok(), expected: format!("a frame of exactly the limit, {limit} bytes, is accepted"), observed: format!("{} frames, then {}", got.len(), show_end(&end)), look: "how `read_frame` compares length and limit");
     for length in [limit as u32 + 1, 1 << 16, 1 << 31, u32::MAX] {
         let body = letters(check.rng(), 20);
         let wire = [length.to_be_bytes().to_vec(), body.clone()].concat();
@@ -131,7 +140,7 @@ pub fn oversized_frames_are_refused(check: &mut Check) -> Outcome {
         ensure!(
             got.is_empty() && is_error(&end, "InvalidData"),
             expected: format!("the error InvalidData for a length of {length} with a limit of {limit}"),
-            observed: format!("{} frames, then {end:?}", got.len()),
+            observed: format!("{} frames, then {}", got.len(), show_end(&end)),
             look: "what `read_frame` does with the length before it uses it"
         );
         ensure!(rest == body, expected: "only the four bytes of the length read", observed: format!("{} of the 20 bytes behind them left", rest.len()), look: "`read_frame`: refuse before reading on");
@@ -142,7 +151,7 @@ pub fn oversized_frames_are_refused(check: &mut Check) -> Outcome {
         drop(writer);
         (answer, rest_of(reader))
     })?;
-    ensure!(is_error(&answer, "InvalidInput"), expected: format!("the error InvalidInput for {} bytes with a limit of {limit}", limit + 1), observed: format!("{answer:?}"), look: "`write_frame`");
+    ensure!(is_error(&answer, "InvalidInput"), expected: format!("the error InvalidInput for {} bytes with a limit of {limit}", limit + 1), observed: show_done(&answer), look: "`write_frame`: the limit");
     ensure!(wire.is_empty(), expected: "nothing written when a payload is refused", observed: bytes_in_words(&wire), look: "the order of checking and writing in `write_frame`");
     Ok(())
 }

@@ -73,7 +73,7 @@ pub fn a_line_is_one_write(check: &mut Check) -> Outcome {
                     (told(answer), writes, drain(&fifo))
                 })?;
             let case = format!("a line of {length} bytes, {}", plan_in_words(&how));
-            ensure!(answer.is_ok(), expected: format!("success ({case})"), observed: format!("{answer:?}"), look: "`Logger::log`");
+            ensure!(answer.is_ok(), expected: format!("success ({case})"), observed: show_done(&answer), look: "`Logger::log`");
             let whole = [line, b"\n".to_vec()].concat();
             ensure!(arrived == whole, expected: format!("{} ({case})", bytes_in_words(&whole)), observed: bytes_in_words(&arrived), look: "`Logger::log`");
             ensure!(
@@ -109,7 +109,7 @@ pub fn lines_never_interleave(check: &mut Check) -> Outcome {
         .wait_until("`LogServer::create` returns", || ready.load(Ordering::Acquire) == 1 || server.ended())?;
     if ready.load(Ordering::Acquire) == 0 {
         let answer = server.join()?;
-        return Err(Stop::failed("a server", format!("{answer:?}"), "`LogServer::create`"));
+        return Err(Stop::failed("a server", show_done(&answer), "`LogServer::create`"));
     }
     check.workers(WRITERS, "write lines to the log", |worker| {
         let logger = Logger::connect(&path).expect("`Logger::connect` while the server runs");
@@ -183,7 +183,7 @@ pub fn the_server_survives_writers_coming_and_going(check: &mut Check) -> Outcom
             let answer = server.join()?;
             return Err(Stop::failed(
                 format!("`serve` waits for the next writer after {number} lines and as many writers"),
-                format!("`serve` ended with {answer:?}"),
+                format!("`serve` ended with {}", show_done(&answer)),
                 "`LogServer::serve`: the end of the stream when the last writer closes, and how `create` avoids it",
             ));
         }
@@ -191,10 +191,10 @@ pub fn the_server_survives_writers_coming_and_going(check: &mut Check) -> Outcom
         let answer = check.ask("`Logger::connect` and `log`, then the writer goes", move || {
             told(Logger::connect(&to).and_then(|logger| logger.log(line.as_bytes())))
         })?;
-        ensure!(answer.is_ok(), expected: format!("writer {} connects and logs \"{line}\"", number + 1), observed: format!("{answer:?}"), look: "`LogServer`: the read end stays open from `create` to drop");
+        ensure!(answer.is_ok(), expected: format!("writer {} connects and logs \"{line}\"", number + 1), observed: show_done(&answer), look: "`LogServer`: the read end stays open from `create` to drop");
     }
     let answer = server.join()?;
-    ensure!(answer == Ok(4), expected: "four lines handled", observed: format!("{answer:?}"), look: "`LogServer::serve`");
+    ensure!(answer == Ok(4), expected: "four lines handled", observed: answer.map_or_else(|error| format!("the error {error}"), |count| format!("{count} lines")), look: "`LogServer::serve`");
     Ok(())
 }
 
@@ -246,7 +246,7 @@ pub fn lines_are_put_together_from_any_pieces(check: &mut Check) -> Outcome {
                 plan_in_words(&how),
                 stops.iter().filter(|&&stop| stop).count()
             ),
-            observed: format!("lines of {seen:?} bytes{}", if seen == Ok(vec![1, 0, 2, 4095, 0, 30]) { ", with other contents" } else { "" }),
+            observed: format!("{}{}", seen.as_ref().map_or_else(|error| format!("the error {error}"), |seen| format!("lines of {seen:?} bytes")), if seen == Ok(vec![1, 0, 2, 4095, 0, 30]) { ", with other contents" } else { "" }),
             look: "`LogServer::serve`: what it keeps when a read ends inside a line, or when `on_line` breaks off"
         );
     }
@@ -261,12 +261,12 @@ pub fn no_server_is_an_error_at_once(check: &mut Check) -> Outcome {
     let answer = check.ask("`Logger::connect` to a FIFO that no server has open", move || {
         told(Logger::connect(&path).map(drop))
     })?;
-    ensure!(is_error(&answer, "ENXIO"), expected: "the error ENXIO for a FIFO without a server", observed: format!("{answer:?}"), look: "the flags `Logger::connect` opens the FIFO with");
+    ensure!(is_error(&answer, "ENXIO"), expected: "the error ENXIO for a FIFO without a server", observed: show_done(&answer), look: "the flags `Logger::connect` opens the FIFO with");
     let path = place.0.join("nothing");
     let answer = check.ask("`Logger::connect` to a name that does not exist", move || {
         told(Logger::connect(&path).map(drop))
     })?;
-    ensure!(is_error(&answer, "NotFound"), expected: "the error NotFound for a name that does not exist", observed: format!("{answer:?}"), look: "`Logger::connect`");
+    ensure!(is_error(&answer, "NotFound"), expected: "the error NotFound for a name that does not exist", observed: show_done(&answer), look: "`Logger::connect`");
     ensure!(!place.0.join("nothing").exists(), expected: "no file made by `connect`", observed: "a new file of that name", look: "`Logger::connect`: no O_CREAT");
     let file = place.0.join("file");
     fs::write(&file, "text").map_err(|error| Stop::inconclusive(error.to_string()))?;
@@ -274,11 +274,11 @@ pub fn no_server_is_an_error_at_once(check: &mut Check) -> Outcome {
     let answer =
         check.ask("`Logger::connect` to a regular file", move || told(Logger::connect(&path).map(drop)))?;
     let text = fs::read_to_string(&file).unwrap_or_default();
-    ensure!(is_error(&answer, "InvalidInput") && text == "text", expected: "the error InvalidInput for a regular file, which stays as it was", observed: format!("{answer:?}, and the file contains {text:?}"), look: "`Logger::connect`: ask fstat what was opened");
+    ensure!(is_error(&answer, "InvalidInput") && text == "text", expected: "the error InvalidInput for a regular file, which stays as it was", observed: format!("{}, and the file contains {text:?}", show_done(&answer)), look: "`Logger::connect`: ask fstat what was opened");
     let path = place.0.clone();
     let answer =
         check.ask("`Logger::connect` to a directory", move || told(Logger::connect(&path).map(drop)))?;
-    ensure!(is_error(&answer, "InvalidInput"), expected: "the error InvalidInput for a directory, which is no FIFO either", observed: format!("{answer:?}"), look: "`Logger::connect`: not everything that is no FIFO can be opened; ask stat before, and fstat what was opened");
+    ensure!(is_error(&answer, "InvalidInput"), expected: "the error InvalidInput for a directory, which is no FIFO either", observed: show_done(&answer), look: "`Logger::connect`: not everything that is no FIFO can be opened; ask stat before, and fstat what was opened");
     let path = place.0.join("gone");
     let answer = check.ask("`Logger::log` after the server has gone", move || -> Told<Told<()>> {
         let server = told(LogServer::create(&path))?;
@@ -289,7 +289,7 @@ pub fn no_server_is_an_error_at_once(check: &mut Check) -> Outcome {
     ensure!(
         answer.as_ref().is_ok_and(|answer| is_error(answer, "BrokenPipe")),
         expected: "the error BrokenPipe when the server has gone",
-        observed: format!("{answer:?}"),
+        observed: show_done(&answer),
         look: "`Logger::log` and which ends of the FIFO are still open"
     );
     Ok(())
@@ -323,14 +323,14 @@ pub fn a_full_fifo_makes_writers_wait(check: &mut Check) -> Outcome {
         let answer = writer.join()?;
         return Err(Stop::failed(
             format!("`Logger::log` waits for room ({filled} bytes fill the FIFO)"),
-            format!("it returned {answer:?}"),
+            format!("it returned {}", show_done(&answer)),
             "O_NONBLOCK, which `Logger::connect` needs for open and `Logger::log` must not have for write",
         ));
     }
     let mut arrived = drain(&fifo);
     let answer = writer.join()?;
     arrived.extend(drain(&fifo));
-    ensure!(answer.is_ok(), expected: "success once there is room", observed: format!("{answer:?}"), look: "`Logger::log`");
+    ensure!(answer.is_ok(), expected: "success once there is room", observed: show_done(&answer), look: "`Logger::log`");
     let whole = [line, b"\n".to_vec()].concat();
     ensure!(arrived[filled.min(arrived.len())..] == whole, expected: bytes_in_words(&whole), observed: bytes_in_words(&arrived[filled.min(arrived.len())..]), look: "`Logger::log`");
     Ok(())
@@ -356,7 +356,7 @@ pub fn overlong_lines_are_refused(check: &mut Check) -> Outcome {
         ensure!(
             is_error(&answer, "InvalidInput") && arrived.is_empty(),
             expected: format!("the error InvalidInput and nothing written for {what}"),
-            observed: format!("{answer:?} and {}", show(&Ok(arrived))),
+            observed: format!("{} and {} in the FIFO", show_done(&answer), bytes_in_words(&arrived)),
             look: "`Logger::log`: what it refuses before it writes"
         );
     }
@@ -393,7 +393,7 @@ pub fn the_fifo_is_removed_at_the_end(check: &mut Check) -> Outcome {
         let answer = check.ask(&format!("`LogServer::create` where {what} has the name"), move || {
             told(LogServer::create(&name).map(drop))
         })?;
-        ensure!(is_error(&answer, "AlreadyExists"), expected: format!("the error AlreadyExists where {what} has the name"), observed: format!("{answer:?}"), look: "`LogServer::create`");
+        ensure!(is_error(&answer, "AlreadyExists"), expected: format!("the error AlreadyExists where {what} has the name"), observed: show_done(&answer), look: "`LogServer::create`");
         ensure!(path.exists(), expected: format!("{what} left as it was"), observed: "it is gone", look: "the error path of `LogServer::create`");
     }
     Ok(())

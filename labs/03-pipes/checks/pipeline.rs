@@ -207,7 +207,7 @@ pub fn a_missing_program_is_an_error(check: &mut Check) -> Outcome {
         for place in 0..3 {
             let mut commands = vec![command("sleep 1000"), command("sleep 1000"), command("sleep 1000")];
             commands[place] = vec![program.to_owned()];
-            let what = format!("`pipeline` of three commands, number {} {explained}", place + 1);
+            let what = format!("`pipeline` of three commands, of which number {} {explained},", place + 1);
             let (answer, children) = check.ask(&what, move || {
                 let (answer, _) = run(&commands, b"");
                 (answer, observe::children_of(std::process::id() as i32).len() as u64)
@@ -221,7 +221,7 @@ pub fn a_missing_program_is_an_error(check: &mut Check) -> Outcome {
             ensure!(
                 children == 0,
                 expected: "every started command killed and waited for when one cannot be started",
-                observed: format!("{children} children left when `pipeline` returned ({what})"),
+                observed: format!("{children} children left when {what} returned"),
                 look: "the error path of `pipeline`"
             );
         }

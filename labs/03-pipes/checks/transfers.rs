@@ -23,7 +23,15 @@ fn judge_reading(check: &mut Check, questions: Vec<Reading>) -> Outcome {
             Ok(false) => "EndOfStream".to_owned(),
             Err(error) => format!("the error {error}"),
         };
-        ensure!(answer == Ok(true), expected: format!("Whole ({case})"), observed: outcome, look: "the loop in `read_exact`");
+        ensure!(answer == Ok(true), expected: format!("Whole ({case})"), observed: outcome, look: "the loop in `read_exact`: what it repeats, and what it returns");
+        // The content has no zero bytes, the buffer began with nothing else.
+        let filled = buffer.iter().take_while(|&&byte| byte != 0).count();
+        ensure!(
+            filled == size || buffer[..filled] != content[..filled],
+            expected: format!("Whole only when all {size} bytes are there ({case})"),
+            observed: format!("Whole, and {filled} of {size} bytes in the buffer"),
+            look: "the loop in `read_exact`: one `read` may return fewer bytes than it was asked for"
+        );
         ensure!(
             buffer == content[..size],
             expected: format!("the first {size} bytes of the stream, {} ({case})", bytes_in_words(&content[..size])),
@@ -81,7 +89,7 @@ fn judge_writing(check: &mut Check, hows: Vec<PlanOf>) -> Outcome {
             answer.is_ok(),
             expected: format!("success ({case})"),
             observed: format!("the error {}", answer.clone().err().unwrap_or_default()),
-            look: "the loop in `write_all`"
+            look: "the loop in `write_all`: what it repeats, and what it returns"
         );
         ensure!(
             arrived == bytes,
@@ -135,7 +143,7 @@ pub fn a_closed_reader_is_an_error(check: &mut Check) -> Outcome {
     ensure!(
         is_error(&answer, "BrokenPipe"),
         expected: format!("the error BrokenPipe (EPIPE) for {length} bytes to a pipe that nobody reads"),
-        observed: format!("{answer:?}"),
+        observed: show_done(&answer),
         look: "which errors `write_all` repeats or drops"
     );
     Ok(())
