@@ -8,7 +8,7 @@ pub mod race;
 mod table;
 
 use clock::Clock;
-use consistency::Event;
+use consistency::{Candidate, Event};
 use history::{Location, Store, StoreId};
 use race::{Access, Touch};
 use table::Table;
@@ -59,6 +59,8 @@ pub struct Memory {
     pub events: Vec<Event>,
     /// How many of them are `SeqCst`.
     pub sequential: u32,
+    /// Which `SeqCst` events come before which.
+    order: consistency::Order,
     next_store: StoreId,
     undo: Vec<Undo>,
     /// Some locations share bytes.
@@ -80,6 +82,7 @@ impl Memory {
             locations_used: 0,
             events: Vec::new(),
             sequential: 0,
+            order: consistency::Order::default(),
             next_store: 1,
             undo: Vec::new(),
             mixed: false,
@@ -100,6 +103,7 @@ impl Memory {
         self.locations_used = 0;
         self.events.clear();
         self.sequential = 0;
+        self.order.reset();
         self.next_store = 1;
         self.mixed = false;
         self.reordered = false;
@@ -139,6 +143,16 @@ impl Memory {
     #[inline]
     pub fn location(&mut self, index: u32) -> &mut Location {
         &mut self.locations[index as usize]
+    }
+
+    /// Whether C11's rule for `SeqCst` lets `candidate` be the next event.
+    pub fn permits(&mut self, candidate: &Candidate) -> bool {
+        self.order.permits(&self.events, &self.locations[..self.locations_used], candidate)
+    }
+
+    /// The next event reads an old store, or stores before a newer one.
+    pub fn step_back(&mut self) {
+        self.order.outdate();
     }
 
     /// A number for a new store.
@@ -232,6 +246,7 @@ impl Memory {
     #[cold]
     pub fn restart(&mut self, index: u32, value: u128) {
         let id = self.new_store();
+        self.order.outdate();
         let location = &mut self.locations[index as usize];
         let mut message = Clock::NONE;
         location.stores.iter().for_each(|store| message.join(&store.message));

@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::memory::NONE;
 use crate::memory::clock::Clock;
-use crate::memory::consistency::{self, Event, EventKind};
+use crate::memory::consistency::{Candidate, Event, EventKind};
 use crate::memory::history::Store;
 use crate::schedule::{Decision, Deviation};
 use crate::thread::{Kind, Operation};
@@ -25,8 +25,11 @@ pub mod order {
     /// `SeqCst`.
     #[inline]
     pub fn sequential(order: i32) -> bool {
-        order == 5
+        order == SEQUENTIAL
     }
+
+    /// C11's number for `SeqCst`.
+    pub const SEQUENTIAL: i32 = 5;
 
     /// No order of C11's: an instruction of inline assembly.
     pub const ASM: i32 = 16;
@@ -164,33 +167,17 @@ impl Engine {
     /// Whether C11's rule for `SeqCst` lets the running thread read the store at `index` (and, for an update, store next to
     /// it).
     fn allowed(&mut self, operation: &Operation, index: usize, order: i32, updates: bool) -> bool {
-        if self.memory.reordered || self.memory.events.len() > consistency::MOST_EVENTS {
+        if self.memory.reordered {
             return false;
         }
         let kind = if updates { EventKind::Update } else { EventKind::Read };
-        let sequential = order::sequential(order);
         let store = &self.memory.location(operation.location).stores[index];
         let (read, message) = (store.id, store.message);
-        let before = self.threads[self.running].clock;
+        let mut event = self.new_event(kind, operation.location, read, order::sequential(order));
         if order::acquires(order) {
-            self.threads[self.running].clock.join(&message);
+            event.clock.join(&message);
         }
-        if updates {
-            let id = self.memory.new_store();
-            let message = self.threads[self.running].clock;
-            let store = Store::initial(id, 0, message);
-            self.memory.location(operation.location).stores.insert(index + 1, store);
-            self.event(kind, operation.location, id, sequential);
-        } else {
-            self.event(kind, operation.location, read, sequential);
-        }
-        let consistent = consistency::consistent(&self.memory.events, self.memory.locations());
-        self.forget_event();
-        self.threads[self.running].clock = before;
-        if updates {
-            self.memory.location(operation.location).stores.remove(index + 1);
-        }
-        consistent
+        self.memory.permits(&Candidate { event, later: index + 1 })
     }
 
     fn choose_oddity(&mut self, decision: Decision, options: u64) -> u8 {
@@ -225,30 +212,22 @@ impl Engine {
             this.look(operation.location, version);
         } else {
             this.advance();
+            self.memory.step_back();
         }
         seen
     }
 
+    /// Remembers what the running thread does.
     pub fn event(&mut self, kind: EventKind, location: u32, store: u32, sequential: bool) {
-        let thread = self.running;
-        let clock = self.threads[thread].clock;
         self.memory.sequential += u32::from(sequential);
-        let epoch = clock.of(thread);
-        self.memory.events.push(Event {
-            kind,
-            thread: thread as u8,
-            epoch,
-            sequential,
-            location,
-            store,
-            clock,
-        });
+        let event = self.new_event(kind, location, store, sequential);
+        self.memory.events.push(event);
     }
 
-    fn forget_event(&mut self) {
-        if let Some(event) = self.memory.events.pop() {
-            self.memory.sequential -= u32::from(event.sequential);
-        }
+    fn new_event(&self, kind: EventKind, location: u32, store: u32, sequential: bool) -> Event {
+        let clock = self.threads[self.running].clock;
+        let epoch = clock.of(self.running);
+        Event { kind, thread: self.running as u8, epoch, sequential, location, store, clock }
     }
 
     /// An atomic read by the running thread.
@@ -328,15 +307,8 @@ impl Engine {
     }
 
     fn allowed_at(&mut self, operation: &Operation, place: usize, new: &Store, sequential: bool) -> bool {
-        if self.memory.reordered || self.memory.events.len() > consistency::MOST_EVENTS {
-            return false;
-        }
-        self.memory.location(operation.location).stores.insert(place, new.clone());
-        self.event(EventKind::Write, operation.location, new.id, sequential);
-        let consistent = consistency::consistent(&self.memory.events, self.memory.locations());
-        self.forget_event();
-        self.memory.location(operation.location).stores.remove(place);
-        consistent
+        let event = self.new_event(EventKind::Write, operation.location, new.id, sequential);
+        !self.memory.reordered && self.memory.permits(&Candidate { event, later: place })
     }
 
     pub fn put(&mut self, operation: &Operation, place: usize, new: Store) {
@@ -346,6 +318,7 @@ impl Engine {
         if place < location.stores.len() {
             location.stores.insert(place, new);
             self.threads[self.running].advance();
+            self.memory.step_back();
             return;
         }
         let changes = location.stores[location.last()].value != value;

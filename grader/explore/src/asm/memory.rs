@@ -7,10 +7,8 @@ use crate::memory::clock::Clock;
 use crate::memory::consistency::EventKind;
 use crate::memory::history::Store;
 use crate::operations::Seen;
+use crate::operations::order::SEQUENTIAL;
 use crate::thread::Operation;
-
-/// C11's number for `SeqCst`.
-pub const SEQUENTIAL: i32 = 5;
 
 impl Engine {
     /// The running thread reads the newest store.

@@ -2,11 +2,11 @@
 
 use super::buffer::Forward;
 use super::copy::{Copies, Registers};
-use super::memory::SEQUENTIAL;
 use super::scan::{Act, Operand};
 use crate::engine::Engine;
 use crate::interpose;
 use crate::memory::race::Touch;
+use crate::operations::order::SEQUENTIAL;
 use crate::operations::{order, peek, poke};
 use crate::shim::{self, Place};
 use crate::thread::{Kind, Operation, Spin};
