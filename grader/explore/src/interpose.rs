@@ -9,6 +9,7 @@ use libc::{c_int, c_long, timespec};
 use crate::engine::{self, Engine};
 use crate::finding::Cause;
 use crate::futex::{Waiter, WakeUp};
+use crate::operations::order::SEQUENTIAL;
 use crate::refusal;
 use crate::schedule::{Decision, Deviation};
 use crate::shim::{Frame, Place, shims, wide_shims};
@@ -285,6 +286,7 @@ unsafe fn wait(engine: *mut Engine, frame: &impl Place, wait: Wait) -> i64 {
         Engine::step(engine, frame, operation);
         let this = &mut *engine;
         let thread = this.running;
+        this.kernel_barrier();
         let found = this.load_newest(operation).value as u32;
         this.record(frame, |_| What::Wait { address, expected, found });
         if found != expected {
@@ -321,6 +323,7 @@ unsafe fn wake(
         let operation = (*engine).operation(Kind::Wake, address, 4);
         Engine::step(engine, frame, operation);
         let this = &mut *engine;
+        this.kernel_barrier();
         let woken = this.wake_some(address, private, bits, most);
         let count = woken.len() as u32;
         let (thread, step) = (this.running, this.done);
@@ -348,6 +351,7 @@ unsafe fn requeue(engine: *mut Engine, frame: &impl Place, requeue: Requeue) -> 
         let operation = (*engine).operation(Kind::Wake, from, 4);
         Engine::step(engine, frame, operation);
         let this = &mut *engine;
+        this.kernel_barrier();
         if let Some(expected) = expected {
             let found = this.load_newest(operation).value as u32;
             if found != expected {
@@ -376,6 +380,14 @@ unsafe fn requeue(engine: *mut Engine, frame: &impl Place, requeue: Requeue) -> 
 }
 
 impl Engine {
+    /// Linux counts a waiter before it looks at the word, and stores come before the look at that count in a wake-up call,
+    /// with a full barrier between in both (kernel/futex/waitwake.c): so every call is a `SeqCst` fence, and comes before what
+    /// it reads.
+    fn kernel_barrier(&mut self) {
+        self.fence(SEQUENTIAL);
+        self.threads[self.running].clock.tick(self.running);
+    }
+
     /// Wakes up to `most` waiters, the first ones unless the search decides otherwise.
     fn wake_some(&mut self, address: usize, private: bool, bits: u32, most: u32) -> Vec<usize> {
         let mut woken = Vec::new();

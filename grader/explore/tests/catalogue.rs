@@ -95,6 +95,12 @@ fn futex_mutexes() {
             ("fm-drepper-1", "panic", 3, 0),
             ("fm-drepper-2-right", "right", 0, 0),
             ("fm-shared-wake", "lost-wake-up", 1, 0),
+            ("fm-counts-right", "right", 0, 0),
+            ("fm-counts-fence-right", "right", 0, 0),
+            ("fm-counts-relaxed-right", "right", 0, 0),
+            ("fm-counts-release", "lost-wake-up", 1, 1),
+            ("fm-counts-release-sequential", "lost-wake-up", 1, 1),
+            ("fm-counts-weak-fence", "lost-wake-up", 1, 1),
         ],
     );
 }

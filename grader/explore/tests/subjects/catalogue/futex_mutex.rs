@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU32, Ordering, Ordering::*, fence};
 
 use explore::{Model, spawn};
 
@@ -21,6 +21,12 @@ pub const ROWS: &[Scenario] = &[
     ("fm-relaxed-lock", |model| sections(model, "relaxed-lock", 2)),
     ("fm-drepper-1", |model| drepper(model, "counts")),
     ("fm-drepper-2-right", |model| drepper(model, "")),
+    ("fm-counts-right", |model| counted(model, SeqCst, None, SeqCst, SeqCst)),
+    ("fm-counts-fence-right", |model| counted(model, Release, Some(SeqCst), Relaxed, Relaxed)),
+    ("fm-counts-relaxed-right", |model| counted(model, SeqCst, None, SeqCst, Relaxed)),
+    ("fm-counts-release", |model| counted(model, Release, None, Relaxed, SeqCst)),
+    ("fm-counts-release-sequential", |model| counted(model, Release, None, SeqCst, SeqCst)),
+    ("fm-counts-weak-fence", |model| counted(model, Release, Some(AcqRel), Relaxed, SeqCst)),
     ("fm-shared-wake", |model| sections(model, "shared-wake", 2)),
 ];
 
@@ -156,4 +162,28 @@ fn drepper(model: &Model, bug: &'static str) {
 /// Waits; true when the wait failed at once.
 fn found_another_value(word: &AtomicU32, expected: u32) -> bool {
     wait(word, expected) != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
+}
+
+/// A mutex that counts its waiters, so that who unlocks calls nobody when nobody waits. Between the release and the look at
+/// the number there must be a full barrier, as the kernel has one between the number and its look at the word.
+fn counted(model: &Model, release: Ordering, between: Option<Ordering>, look: Ordering, count: Ordering) {
+    let word: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    let waiters: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    let value: &'static Plain = model.share(Plain::default());
+    let body = move || {
+        while word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            waiters.fetch_add(1, count);
+            wait(word, 1);
+            waiters.fetch_sub(1, count);
+        }
+        value.add(1);
+        word.store(0, release);
+        between.into_iter().for_each(fence);
+        if waiters.load(look) > 0 {
+            wake(word, 1);
+        }
+    };
+    let handles = [spawn(body), spawn(body)];
+    handles.into_iter().for_each(|handle| handle.join());
+    assert_eq!(value.get(), 2, "an update was lost");
 }
