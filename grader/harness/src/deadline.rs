@@ -2,6 +2,7 @@
 //! waited for a processor that other work had.
 
 use std::fs;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,6 +31,21 @@ fn steps() -> u64 {
     PROGRESS.get().map_or(0, |progress| progress.load(Ordering::Relaxed))
 }
 
+/// Of what a deadline allows, this part of processor time must have been used before a process that is ready to run is
+/// taken to be stuck: the kernel counts the wait for a processor only when it is over.
+const USED: u32 = 4;
+
+/// What a deadline says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// There is some left.
+    Left,
+    /// It is over.
+    Over,
+    /// It is over, and the machine gave the processes hardly any of its processors.
+    Denied,
+}
+
 /// A running deadline.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
@@ -37,13 +53,18 @@ pub(crate) struct Deadline {
     limit: Duration,
     steps: u64,
     moved: Instant,
+    /// This process's own wait for a processor, when it started.
+    waited: Duration,
+    /// Processor time of the processes that had ended when it started.
+    used: Duration,
 }
 
 impl Deadline {
     /// Starts now.
     pub(crate) fn new(limit: Duration) -> Deadline {
         let now = Instant::now();
-        Deadline { start: now, limit, steps: steps(), moved: now }
+        let (waited, used) = (waited_here(), used_by_ended());
+        Deadline { start: now, limit, steps: steps(), moved: now, waited, used }
     }
 
     pub(crate) fn limit(&self) -> Duration {
@@ -51,13 +72,16 @@ impl Deadline {
     }
 
     /// Whether the time is up for these processes and their descendants.
-    pub(crate) fn is_over(&mut self, pids: &[i32]) -> bool {
+    pub(crate) fn time_for(&mut self, pids: &[i32]) -> Time {
         let elapsed = self.start.elapsed();
         if elapsed < self.limit {
-            return false;
+            return Time::Left;
         }
+        let everybody: Vec<i32> =
+            pids.iter().flat_map(|&pid| observe::descendants_of(pid).into_iter().chain([pid])).collect();
+        let denied = self.used(&everybody) < self.limit / USED && everybody.iter().any(|&pid| is_ready(pid));
         if elapsed > self.limit * LONGEST {
-            return true;
+            return if denied { Time::Denied } else { Time::Over };
         }
         let now = steps();
         if now != self.steps {
@@ -65,18 +89,124 @@ impl Deadline {
             self.moved = Instant::now();
         }
         let moving = self.moved > self.start && self.moved.elapsed() < self.limit / 2;
-        !moving && elapsed.saturating_sub(starved(pids)) >= self.limit
+        // Until a process is there to be waited for, this one had to run.
+        let starved = starved(&everybody) + waited_here().saturating_sub(self.waited);
+        if denied || moving || elapsed.saturating_sub(starved) < self.limit {
+            return Time::Left;
+        }
+        Time::Over
+    }
+
+    /// Processor time used since the start, by these processes and those that have ended.
+    fn used(&self, pids: &[i32]) -> Duration {
+        let alive: Duration = pids.iter().filter_map(|&pid| observe::cpu_time_of(pid)).sum();
+        alive + used_by_ended().saturating_sub(self.used)
     }
 }
 
-/// The longest time that one of the processes, or of their descendants, was ready to run and did not get a processor.
-fn starved(pids: &[i32]) -> Duration {
-    let everybody = pids.iter().flat_map(|&pid| observe::descendants_of(pid).into_iter().chain([pid]));
-    everybody.filter_map(waited_for_cpu).max().unwrap_or_default()
+fn is_ready(pid: i32) -> bool {
+    observe::threads_of(pid).into_iter().any(|tid| observe::thread_state_of(pid, tid) == Some('R'))
 }
 
-/// Time spent on the run queue of a processor: the second figure of `/proc/PID/schedstat`, in nanoseconds.
-fn waited_for_cpu(pid: i32) -> Option<Duration> {
-    let figures = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+/// Processor time of the children that have ended and were waited for.
+fn used_by_ended() -> Duration {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `usage` is valid for writing, and zeroed, so that it is a value even after a failure.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// The longest time that a thread of one of the processes was ready to run and did not get a processor.
+fn starved(pids: &[i32]) -> Duration {
+    let threads =
+        pids.iter().flat_map(|&pid| observe::threads_of(pid).into_iter().map(move |tid| (pid, tid)));
+    threads
+        .filter_map(|(pid, tid)| waited_for_cpu(&format!("/proc/{pid}/task/{tid}")))
+        .max()
+        .unwrap_or_default()
+}
+
+fn waited_here() -> Duration {
+    waited_for_cpu("/proc/self").unwrap_or_default()
+}
+
+/// Time spent on the run queue of a processor, a wait that goes on not included: the second figure of `schedstat`, in
+/// nanoseconds.
+fn waited_for_cpu(folder: &str) -> Option<Duration> {
+    let figures = fs::read_to_string(format!("{folder}/schedstat")).ok()?;
     figures.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    const LIMIT: Duration = Duration::from_millis(100);
+
+    /// What a deadline says about a child in the end.
+    fn in_the_end(mut child: Child) -> Time {
+        let mut deadline = Deadline::new(LIMIT);
+        let time = loop {
+            match deadline.time_for(&[child.id() as i32]) {
+                Time::Left => std::thread::yield_now(),
+                time => break time,
+            }
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        time
+    }
+
+    /// A loop on the first of our processors, under a scheduling policy.
+    fn busy(policy: libc::c_int) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do :; done"]);
+        // SAFETY: plain system calls only; an empty `cpu_set_t` is all zeros.
+        unsafe {
+            command.pre_exec(move || {
+                let mut all: libc::cpu_set_t = std::mem::zeroed();
+                let mut one: libc::cpu_set_t = std::mem::zeroed();
+                libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut all);
+                let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &all));
+                libc::CPU_SET(first.unwrap_or(0), &mut one);
+                let parameter = libc::sched_param { sched_priority: 0 };
+                if libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one) != 0
+                    || libc::sched_setscheduler(0, policy, &raw const parameter) != 0
+                {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            })
+        };
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn who_gets_no_processor_is_not_stuck() {
+        let mut hog = busy(libc::SCHED_OTHER);
+        while observe::cpu_time_of(hog.id() as i32) < Some(Duration::from_millis(5)) {
+            std::thread::yield_now();
+        }
+        let time = in_the_end(busy(libc::SCHED_IDLE));
+        hog.kill().unwrap();
+        hog.wait().unwrap();
+        assert_eq!(time, Time::Denied);
+    }
+
+    #[test]
+    fn who_sleeps_is_stuck() {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        while observe::name_of(child.id() as i32).as_deref() != Some("sleep")
+            || observe::state_of(child.id() as i32) != Some('S')
+        {
+            std::thread::yield_now();
+        }
+        assert_eq!(in_the_end(child), Time::Over);
+    }
 }

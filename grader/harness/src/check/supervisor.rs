@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::process::{Process, raw};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Time};
 use crate::event::Event;
 use crate::panics;
 use crate::shared;
@@ -125,13 +125,12 @@ impl Supervisor {
                 return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
             }
             let pids = self.known.borrow().clone();
-            if clock.is_over(&pids) {
+            let time = clock.time_for(&pids);
+            if time != Time::Left {
                 let report = observe::hang_report(&pids, &shared::labels());
                 self.sweep();
-                return Err(Stop::TimedOut(format!(
-                    "waited {:.1} s until {what}, in vain\n{report}",
-                    start.elapsed().as_secs_f64()
-                )));
+                let waited = start.elapsed().as_secs_f64();
+                return Err(too_late(time, format!("waited {waited:.1} s until {what}, in vain\n{report}")));
             }
             self.sleep(&[], Duration::from_micros(100))?;
         }
@@ -140,7 +139,8 @@ impl Supervisor {
 
     fn look_at_the_clock(&self, clock: &mut Deadline, alive: &[&Process]) -> Result<(), Stop> {
         let pids: Vec<i32> = alive.iter().map(|process| process.pid).collect();
-        if !clock.is_over(&pids) {
+        let time = clock.time_for(&pids);
+        if time == Time::Left {
             return Ok(());
         }
         let report = observe::hang_report(&pids, &shared::labels());
@@ -150,7 +150,7 @@ impl Supervisor {
         if let Some(todo) = panics::first_todo() {
             return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
         }
-        Err(Stop::TimedOut(format!("{what} did not finish within {limit:.1} s\n{report}")))
+        Err(too_late(time, format!("{what} did not finish within {limit:.1} s\n{report}")))
     }
 
     /// Sleeps until a descriptor is readable or the time is over; notices that the grader is gone.
@@ -283,6 +283,16 @@ pub(super) fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Why nobody waits any longer.
+fn too_late(time: Time, what: String) -> Stop {
+    match time {
+        Time::Denied => {
+            Stop::Inconclusive(format!("{what}\nthis machine is too busy: there was no processor for it"))
+        }
+        Time::Left | Time::Over => Stop::TimedOut(what),
+    }
 }
 
 fn retry_interrupted() -> io::Result<()> {
