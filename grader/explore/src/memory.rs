@@ -3,12 +3,13 @@
 
 pub mod clock;
 pub mod consistency;
+pub mod event;
 pub mod history;
 pub mod race;
 mod table;
 
 use clock::Clock;
-use consistency::{Candidate, Event};
+use event::{Candidate, Event};
 use history::{Location, Store, StoreId};
 use race::{Access, Touch};
 use table::Table;
@@ -150,9 +151,9 @@ impl Memory {
         self.order.permits(&self.events, &self.locations[..self.locations_used], candidate)
     }
 
-    /// The next event reads an old store, or stores before a newer one.
-    pub fn step_back(&mut self) {
-        self.order.outdate();
+    /// The next event, at `location`, reads the store before place `later`, or stores at that place, which is not the end.
+    pub fn step_back(&mut self, location: u32, later: usize, stores: bool) {
+        self.order.step_back(location, later, stores);
     }
 
     /// A number for a new store.
@@ -246,7 +247,7 @@ impl Memory {
     #[cold]
     pub fn restart(&mut self, index: u32, value: u128) {
         let id = self.new_store();
-        self.order.outdate();
+        self.order.step_back(index, 0, true);
         let location = &mut self.locations[index as usize];
         let mut message = Clock::NONE;
         location.stores.iter().for_each(|store| message.join(&store.message));

@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::memory::NONE;
 use crate::memory::clock::Clock;
-use crate::memory::consistency::{Candidate, Event, EventKind};
+use crate::memory::event::{Candidate, Event, EventKind};
 use crate::memory::history::Store;
 use crate::schedule::{Decision, Deviation};
 use crate::thread::{Kind, Operation};
@@ -212,7 +212,7 @@ impl Engine {
             this.look(operation.location, version);
         } else {
             this.advance();
-            self.memory.step_back();
+            self.memory.step_back(operation.location, index + 1, false);
         }
         seen
     }
@@ -318,7 +318,7 @@ impl Engine {
         if place < location.stores.len() {
             location.stores.insert(place, new);
             self.threads[self.running].advance();
-            self.memory.step_back();
+            self.memory.step_back(operation.location, place, true);
             return;
         }
         let changes = location.stores[location.last()].value != value;

@@ -4,7 +4,7 @@
 
 use crate::engine::Engine;
 use crate::memory::clock::Clock;
-use crate::memory::consistency::EventKind;
+use crate::memory::event::EventKind;
 use crate::memory::history::Store;
 use crate::operations::Seen;
 use crate::operations::order::SEQUENTIAL;

@@ -7,53 +7,8 @@
 //! is made.
 
 use super::clock::{Clock, MAX_THREADS};
-use super::history::{Location, StoreId};
-
-/// What an event does to its location.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EventKind {
-    /// Reads a store.
-    Read,
-    /// Makes a store.
-    Write,
-    /// Reads a store and makes the next one.
-    Update,
-    /// A fence: no location.
-    Fence,
-}
-
-/// One atomic event of an execution.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// What it does.
-    pub kind: EventKind,
-    /// Who.
-    pub thread: u8,
-    /// The thread's event number.
-    pub epoch: u16,
-    /// Whether it is `SeqCst`.
-    pub sequential: bool,
-    /// Index of the location; `u32::MAX` for a fence.
-    pub location: u32,
-    /// The store it reads or, for a write or update, makes.
-    pub store: StoreId,
-    /// What had happened before it, itself included.
-    pub clock: Clock,
-}
-
-impl Event {
-    fn writes(&self) -> bool {
-        matches!(self.kind, EventKind::Write | EventKind::Update)
-    }
-
-    fn is_fence(&self) -> bool {
-        self.kind == EventKind::Fence
-    }
-
-    fn thread(&self) -> usize {
-        usize::from(self.thread)
-    }
-}
+use super::event::{Candidate, Event};
+use super::history::Location;
 
 /// No event.
 const NONE: u32 = u32::MAX;
@@ -115,18 +70,12 @@ pub struct Order {
     last_here: Vec<[u32; MAX_THREADS]>,
     /// Threads with events are below this number.
     threads: usize,
-    /// Some event did not come last in its location: all is worked out anew.
+    /// Locations where a store went before another one: places are looked up anew.
+    moved: Vec<u32>,
+    /// Some event since did not come last at its location.
     outdated: bool,
-}
-
-/// An event that may follow.
-#[derive(Debug)]
-pub struct Candidate {
-    /// Itself; its store counts for nothing.
-    pub event: Event,
-    /// The place of the first store that would come after it in modification order or from-read. If it writes, the stores
-    /// from there on make room.
-    pub later: usize,
+    /// From here on, events may come after some that were executed later.
+    back: usize,
 }
 
 impl Order {
@@ -139,12 +88,25 @@ impl Order {
             lane.fences.clear();
         }
         self.threads = 0;
+        self.moved.clear();
         self.outdated = false;
+        self.back = usize::MAX;
     }
 
-    /// The last event did not come last at its location, or stores were given up.
-    pub fn outdate(&mut self) {
+    /// The next event at `location` does not come last there: the stores from place `later` on come after it.
+    pub fn step_back(&mut self, location: u32, later: usize, stores: bool) {
         self.outdated = true;
+        self.back = self.back.min(self.nodes.len());
+        for thread in 0..self.threads {
+            let mut index = self.last_at(location, thread);
+            while index != NONE && self.nodes[index as usize].place as usize >= later {
+                self.back = self.back.min(index as usize);
+                index = self.nodes[index as usize].here;
+            }
+        }
+        if stores {
+            self.moved.push(location);
+        }
     }
 
     /// Whether `psc` has no cycle when `candidate` follows `events`.
@@ -189,20 +151,30 @@ impl Order {
     }
 
     fn catch_up(&mut self, events: &[Event], locations: &[Location]) {
-        if self.outdated {
-            self.reset();
-            (0..events.len()).for_each(|index| self.link(events, locations, index));
-            let mut changes = true;
-            while std::mem::take(&mut changes) {
-                for index in 0..events.len() {
-                    changes |= self.work_out(events, index);
-                }
+        let known = self.nodes.len();
+        if !self.outdated {
+            for index in known..events.len() {
+                self.link(events, locations, index);
+                self.work_out(events, index);
             }
             return;
         }
-        for index in self.nodes.len()..events.len() {
-            self.link(events, locations, index);
-            self.work_out(events, index);
+        self.outdated = false;
+        while let Some(location) = self.moved.pop() {
+            for thread in 0..self.threads {
+                let mut index = self.last_at(location, thread);
+                while index != NONE {
+                    self.nodes[index as usize].place = place(&events[index as usize], locations);
+                    index = self.nodes[index as usize].here;
+                }
+            }
+        }
+        (known..events.len()).for_each(|index| self.link(events, locations, index));
+        let mut changes = true;
+        while std::mem::take(&mut changes) {
+            for index in self.back..events.len() {
+                changes |= self.work_out(events, index);
+            }
         }
     }
 
@@ -218,8 +190,7 @@ impl Order {
             self.lanes[thread].fences.push(index as u32);
         } else {
             let location = event.location as usize;
-            let stores = &locations[location].stores;
-            node.place = stores.iter().rposition(|store| store.id == event.store).unwrap_or(0) as u32;
+            node.place = place(event, locations);
             if self.last_here.len() <= location {
                 self.last_here.resize(location + 1, [NONE; MAX_THREADS]);
             }
@@ -350,6 +321,10 @@ impl Order {
     fn known(&self, events: &[Event], thread: usize, epoch: u16, index: u32) -> Option<u32> {
         let all = &self.lanes[thread].all;
         let known = |event: u32| event <= index && events[event as usize].epoch <= epoch;
+        let last = *all.last()?;
+        if known(last) {
+            return Some(last);
+        }
         let count = all.partition_point(|&event| known(event));
         Some(all[count.checked_sub(1)?])
     }
@@ -381,4 +356,9 @@ impl Node {
     fn clocks(&self) -> [&Clock; 6] {
         [&self.entered, &self.fences, &self.until, &self.until_here, &self.communicated, &self.reach]
     }
+}
+
+fn place(event: &Event, locations: &[Location]) -> u32 {
+    let stores = &locations[event.location as usize].stores;
+    stores.iter().rposition(|store| store.id == event.store).unwrap_or(0) as u32
 }
