@@ -9,7 +9,7 @@ use shared_memory::{Access, Mapping, Shareable, unlink};
 
 use crate::trusted::{
     Name, Told, contents, descriptors_to, drop_privileges, maps_of, me, page_size, pattern, posix_works,
-    told, went_well, went_wrong, write_at,
+    told, went_well, went_well_at, went_wrong, write_at,
 };
 
 /// Keeps the mapping to the end of the process: dropping it is another check's question.
@@ -160,7 +160,11 @@ pub fn read_only_is_read_only(check: &mut Check) -> Outcome {
         let open = |access| told(Mapping::open(name.text(), access).map(|memory| keep(memory, Mapping::len)));
         (open(Access::ReadOnly).map(|len| len as u64), open(Access::ReadWrite).map(|len| len as u64))
     })?;
-    went_well(reading, "`open(name, ReadOnly)` by the owner of an object with mode 0o400")?;
+    went_well_at(
+        reading,
+        "`open(name, ReadOnly)` by the owner of an object with mode 0o400",
+        "`Mapping::open`: with `ReadOnly`, `O_RDONLY` for `shm_open` and no `PROT_WRITE` for `mmap`",
+    )?;
     let look = "the flags of `shm_open` in `Mapping::open`";
     went_wrong(
         writing,
@@ -202,12 +206,13 @@ pub fn a_mapping_needs_no_descriptor_and_no_name(check: &mut Check) -> Outcome {
         let again = told(unlink(missing.text()));
         Ok(((after_create, after_open), gone, seen, fresh, again))
     })?;
-    let ((after_create, after_open), gone, seen, fresh, again) = went_well(
+    let ((after_create, after_open), gone, seen, fresh, again) = went_well_at(
         answer,
         "`Mapping::create`, `Mapping::open`, `unlink` and `create` again with the same name",
+        "`unlink`: `shm_unlink`, which frees the name at once",
     )?;
-    ensure!(after_create == 0, expected: "no descriptor of the object stays open after `create`", observed: "{after_create}", look: "`Mapping::create`");
-    ensure!(after_open == 0, expected: "no descriptor of the object stays open after `open`", observed: "{after_open}", look: "`Mapping::open`");
+    ensure!(after_create == 0, expected: "no descriptor of the object stays open after `create`", observed: "{after_create} open", look: "`Mapping::create`: once mapped, the descriptor is closed, on every way out");
+    ensure!(after_open == 0, expected: "no descriptor of the object stays open after `open`", observed: "{after_open} open", look: "`Mapping::open`: once mapped, the descriptor is closed, on every way out");
     ensure!(gone, expected: "`unlink` removes the name at once, although the object is mapped", observed: "the name is still there", look: "`unlink`");
     ensure!(seen == secret.to_le_bytes(), expected: "two mappings of an object without a name still share it: {secret:#x} written, the same read", observed: "the bytes {seen:02x?}", look: "the flags of `mmap`: `MAP_SHARED`");
     ensure!(fresh == [0; 8], expected: "a new object with the old name is new memory, all zero", observed: "the bytes {fresh:02x?}", look: "`unlink` and `Mapping::create`");

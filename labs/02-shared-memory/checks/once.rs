@@ -145,6 +145,21 @@ impl Race {
         })
     }
 
+    /// Where to look when that is wrong.
+    fn place(&self, who: usize) -> &'static str {
+        const EXISTS: u32 = answer::ERROR + libc::EEXIST.cast_unsigned();
+        const INTERRUPTED: u32 = answer::ERROR + libc::EINTR.cast_unsigned();
+        match self.board.answer(who) {
+            answer::EARLY => {
+                "`open_or_create`: when the segment counts as initialised; only `Ok` of `initialise` may say so"
+            }
+            answer::INCOMPLETE => "`open_or_create`: what tells the others that every byte is written",
+            EXISTS => "`open_or_create`: with `O_EXCL` one wins; whoever comes second opens what is there",
+            INTERRUPTED => "`open_or_create`: a wait that a signal ends (EINTR) is repeated",
+            _ => "`open_or_create`",
+        }
+    }
+
     /// Asks in one more process how many calls have found this segment before.
     fn visitors(&self, check: &Check) -> Result<u64, Stop> {
         let found = check.ask("`open_or_create` when the segment is there", || {
@@ -202,7 +217,7 @@ pub fn one_of_many_initialises(check: &mut Check) -> Outcome {
                 return Err(Stop::failed(
                     "each of several processes that call `open_or_create` at once gets the initialised segment",
                     observed,
-                    "`open_or_create`",
+                    race.place(who),
                 ));
             }
         }
@@ -300,12 +315,12 @@ pub fn everybody_is_content(race: &Race, who: std::ops::Range<usize>, runs: u32)
             return Err(Stop::failed(
                 "each process gets the initialised segment in the end",
                 observed,
-                "`open_or_create`",
+                race.place(who),
             ));
         }
     }
     let (seen, dirty) = (race.board.runs.load(SeqCst), race.board.dirty.load(SeqCst));
-    ensure!(seen == runs, expected: "`initialise` runs {runs} time(s)", observed: "{seen}", look: "`open_or_create`: what is looked at again after waiting");
+    ensure!(seen == runs, expected: "`initialise` is called so often: {runs}", observed: "it was called so often: {seen}", look: "`open_or_create`: what is looked at again after waiting");
     ensure!(dirty == 0, expected: "`initialise` gets zero bytes", observed: "it got what a predecessor had left, or another number of bytes", look: "`open_or_create`: the bytes that a dead initialiser has written");
     Ok(())
 }
@@ -369,7 +384,7 @@ pub fn a_slow_initialiser_is_not_robbed(check: &mut Check) -> Outcome {
     first.join()?;
     second.join()?;
     let how = race.wrong(1).unwrap_or("returned".into());
-    ensure!(!robbed && runs == 1, expected: "a process whose `initialise` takes {milliseconds} ms, and lives, is waited for", observed: "another process {how}; `initialise` was called {runs} time(s)", look: "`open_or_create`: time does not tell the slow from the dead; what does?");
+    ensure!(!robbed && runs == 1, expected: "a process whose `initialise` takes {milliseconds} ms, and lives, is waited for", observed: "another process {how}; calls of `initialise`: {runs}", look: "`open_or_create`: time does not tell the slow from the dead; what does?");
     everybody_is_content(&race, 0..2, 1)
 }
 

@@ -11,7 +11,7 @@ use shared_memory::{Mapping, Persistence, persistence_of};
 use crate::traced::Child;
 use crate::trusted::{
     Attached, Key, Name, Told, bytes_at, contents, descriptors_to, map, map_at, me, pattern, posix_works,
-    remove_segment, told, went_well, went_wrong, write_at,
+    remove_segment, told, went_well, went_well_at, went_wrong, write_at,
 };
 
 fn unable(error: std::io::Error) -> Stop {
@@ -248,6 +248,7 @@ pub fn persistence_is_told(check: &mut Check) -> Outcome {
     let mut student = check.respondent("`persistence_of`", |address: u64| {
         told(persistence_of(std::ptr::without_provenance(address as usize)).map(|found| format!("{found:?}")))
     })?;
+    const LOOK: &str = "`persistence_of`: the path in the line, and `(deleted)`: which paths name a file system on a disk, which none?";
     for (what, place, wanted) in &cases {
         // The first byte, one in the middle, and the last one of the second page.
         let ends = if *what == "the heap" { vec![0] } else { vec![0, 3000, 8191] };
@@ -255,9 +256,9 @@ pub fn persistence_is_told(check: &mut Check) -> Outcome {
             let address = (place.as_ptr().addr() + offset) as u64;
             let line = map_at(me(), address as usize).unwrap_or_default();
             let call = format!("`persistence_of` {what}");
-            let seen = went_well(student.ask(address)?, &call)?;
+            let seen = went_well_at(student.ask(address)?, &call, LOOK)?;
             let wanted = format!("{wanted:?}");
-            ensure!(seen == wanted, expected: "{call} is `{wanted}`", observed: "`{seen}`; the line is: {line}", look: "`persistence_of`");
+            ensure!(seen == wanted, expected: "{call} is `{wanted}`", observed: "`{seen}`; the line is: {line}", look: "{LOOK}");
         }
     }
     went_wrong(

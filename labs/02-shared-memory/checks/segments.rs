@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use crate::trusted::{
     Attached, Key, Told, bytes_at, drop_privileges, me, pattern, remove_segment, segment_status, told,
-    went_well, went_wrong, write_at,
+    went_well, went_well_at, went_wrong, write_at,
 };
 
 fn kernel(id: i32) -> Result<libc::shmid_ds, Stop> {
@@ -233,7 +233,11 @@ pub fn permissions_hold(check: &mut Check) -> Outcome {
         };
         (attach(Access::ReadOnly).map(|_| ()), attach(Access::ReadWrite))
     })?;
-    went_well(reading, "`attach(ReadOnly)` by the owner of a segment with mode 0o400")?;
+    went_well_at(
+        reading,
+        "`attach(ReadOnly)` by the owner of a segment with mode 0o400",
+        "the flags of `shmat` in `Segment::attach`: `SHM_RDONLY` asks for no more than is allowed",
+    )?;
     went_wrong(
         writing,
         "PermissionDenied",

@@ -24,7 +24,12 @@ pub fn told<T>(result: io::Result<T>) -> Told<T> {
 
 /// What came, when `call` should have succeeded.
 pub fn went_well<T>(answer: Told<T>, call: &str) -> Result<T, Stop> {
-    answer.map_err(|error| Stop::failed(format!("{call} succeeds"), format!("the error \"{error}\""), call))
+    went_well_at(answer, call, call)
+}
+
+/// As [`went_well`], for a call that says less about where to look.
+pub fn went_well_at<T>(answer: Told<T>, call: &str, look: &str) -> Result<T, Stop> {
+    answer.map_err(|error| Stop::failed(format!("{call} succeeds"), format!("the error \"{error}\""), look))
 }
 
 /// `call` had to fail with an error of this kind ("" for any).
