@@ -74,9 +74,9 @@ pub fn join_returns_the_value(check: &mut Check) -> Outcome {
         )?;
         let right = number ^ 1;
         let seen = format!("{one:?}");
-        ensure!(one == Ok(right), expected: "`Ok({right})` from `join`", observed: "{seen}", look: "`Thread::join`");
+        ensure!(one == Ok(right), expected: "`Ok({right})` from `join`", observed: "{seen}", look: "`Thread::join`: where the value lies until it is asked for, and who owns it");
         let text_right = format!("value {number}");
-        ensure!(text == Ok(text_right.clone()), expected: "`Ok({text_right:?})` from `join`", observed: "{text:?}", look: "`Thread::join`");
+        ensure!(text == Ok(text_right.clone()), expected: "`Ok({text_right:?})` from `join`", observed: "{text:?}", look: "`Thread::join`: where the value lies until it is asked for, and who owns it");
         let same = other.as_ref().is_ok_and(|array| *array == words);
         ensure!(same, expected: "an array of 600 bytes comes back as it was", observed: "other bytes, or an error", look: "where the thread leaves its value");
     }
@@ -168,7 +168,7 @@ pub fn exit_works_from_any_depth(check: &mut Check) -> Outcome {
         )?;
         let (right, seen) = (Ok(value), format!("{joined:?}"));
         ensure!(joined == right, expected: "`Ok({value})` from `join` after `exit({value})`, {depth} calls deep", observed: "{seen}", look: "how the value of `exit` reaches `join`");
-        ensure!(after == 0, expected: "nothing runs after `exit`", observed: "{after} functions went on", look: "`exit`");
+        ensure!(after == 0, expected: "nothing runs after `exit`", observed: "{after} functions went on", look: "`exit`: the thread ends there, whatever is still on its stack");
         let all = depth + 1;
         ensure!(dropped == all, expected: "the local variables of all {all} functions are dropped", observed: "those of {dropped}", look: "`exit`: unwind, do not jump or stop the thread");
         ensure!(ended.is_ok(), expected: "a detached thread may `exit` as well", observed: "{ended:?}", look: "`Thread::create`");
@@ -403,7 +403,7 @@ pub fn stacks_are_given_back(check: &mut Check) -> Outcome {
             let calls = calls.since();
             (mapped().saturating_sub(before), (calls.joinable, calls.released), failed)
         })?;
-        ensure!(!failed, expected: "{COUNT} threads, one after the other", observed: "an error from `create`", look: "`Thread::create`");
+        ensure!(!failed, expected: "{COUNT} threads, one after the other", observed: "an error from `create`", look: "`Thread::create`: what an ended thread has left; a thread that is neither joined nor detached keeps its stack");
         let (mib, whole) = (grown >> 20, (COUNT * STACK) >> 20);
         let (joinable, released) = calls;
         ensure!(grown < COUNT * STACK / 2, expected: "the stacks of {COUNT} threads that are {said}, 8 MiB each, are given back", observed: "{mib} of {whole} MiB are still mapped; {released} of {joinable} joinable threads were joined or detached", look: "`Thread::detach`, `drop`: `pthread_detach` or `pthread_join`, once for each joinable thread");

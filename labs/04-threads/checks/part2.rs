@@ -175,7 +175,7 @@ pub fn tasks_are_those_of_the_kernel(check: &mut Check) -> Outcome {
     process.kill();
     let missing = ask_tasks(check, i32::MAX)?;
     let seen = format!("{missing:?}");
-    ensure!(matches!(missing, Err((true, _))), expected: "an error of the kind `NotFound` for a process that does not exist", observed: "{seen}", look: "`tasks_of`");
+    ensure!(matches!(missing, Err((true, _))), expected: "an error of the kind `NotFound` for a process that does not exist", observed: "{seen}", look: "`tasks_of`: a task may vanish while it is read, a process that is not there is an error");
     check.note("6 tasks, asleep and stopped, with difficult names");
     Ok(())
 }

@@ -141,11 +141,11 @@ pub fn each_thread_has_its_own_value(check: &mut Check) -> Outcome {
         ensure!(*kept == number, expected: "thread {number} finds the value it has set, {number}", observed: "{kept}", look: "`ThreadSpecific::with`: one value for each thread (`pthread_setspecific`)");
         let right = number + 100;
         ensure!(*other == right, expected: "a second variable is independent: {right} in thread {number}", observed: "{other}", look: "`ThreadSpecific::new`: a key for each variable");
-        ensure!(maker == tid, expected: "`make` is called in the thread that asks, {tid}", observed: "it was called in thread {maker}", look: "`ThreadSpecific::with`");
+        ensure!(maker == tid, expected: "`make` is called in the thread that asks, {tid}", observed: "it was called in thread {maker}", look: "`ThreadSpecific::with`: each thread makes its own value, the first time it asks");
     }
     let mut made: Vec<u64> = rows.iter().flat_map(|row| row.0.clone()).collect();
     made.sort_unstable();
-    ensure!(made == [0, 1, 2, 3, 4, 5, 6, 7], expected: "`make` is called once for each of 4 threads and 2 variables", observed: "the values in use are those of calls {made:?}", look: "`ThreadSpecific::with`");
+    ensure!(made == [0, 1, 2, 3, 4, 5, 6, 7], expected: "`make` is called once for each of 4 threads and 2 variables", observed: "the values in use are those of calls {made:?}", look: "`ThreadSpecific::with`: by which key is a value found: the variable and the thread");
     Ok(())
 }
 
@@ -309,7 +309,7 @@ fn race_for_once(check: &Check) -> Outcome {
     let (least, most) = worst;
     ensure!(least == 1 && most == 1, expected: "one `f` runs for each `Once`", observed: "on one {least}, on another {most} of 4 ran", look: "`Once::call_once`: looking and claiming must be one step (`compare_exchange`)");
     ensure!(early == 0, expected: "no call returns before the `f` that runs has finished", observed: "{early} calls did", look: "`Once::call_once`: `done` is set after `f`, and others wait for it");
-    ensure!(incomplete == 0, expected: "`is_completed()` is true afterwards", observed: "false for {incomplete} of {ROW}", look: "`Once::is_completed`");
+    ensure!(incomplete == 0, expected: "`is_completed()` is true afterwards", observed: "false for {incomplete} of {ROW}", look: "`Once::is_completed`: what is remembered when `f` has returned");
     check.note("4 threads, 4000 times");
     Ok(())
 }
@@ -416,7 +416,7 @@ pub fn once_makes_others_wait_asleep(check: &mut Check) -> Outcome {
     let ran: u32 = scene.waiters.iter().map(|waiter| waiter.ran.load(SeqCst)).sum();
     ensure!(ran == 0, expected: "one `f` runs, that of the first caller", observed: "{ran} more ran", look: "`Once::call_once`: what a caller does after it has waited");
     let saw: u32 = scene.waiters.iter().map(|waiter| waiter.saw.load(SeqCst)).sum();
-    ensure!(saw == 2, expected: "both callers that waited see what `f` wrote", observed: "{saw} of 2 did", look: "`Once::call_once`");
+    ensure!(saw == 2, expected: "both callers that waited see what `f` wrote", observed: "{saw} of 2 did", look: "`Once::call_once`: until when do the others wait?");
     let completed = scene.completed.load(SeqCst);
     ensure!(completed == 2, expected: "`is_completed()` is false while `f` runs and true afterwards", observed: format!("{} and {}", completed & 1 == 1, completed & 2 == 2), look: "`Once::is_completed`");
     Ok(())

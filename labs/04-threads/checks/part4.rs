@@ -140,7 +140,7 @@ pub fn each_job_runs_once(check: &mut Check) -> Outcome {
         let right: Vec<u32> = (0..100).map(|number| number + salt).collect();
         let wrong = (0..100).find(|&place| results.get(place) != right.get(place));
         ensure!(ran == 100, expected: "100 jobs run once each ({workers} workers)", observed: "{ran} runs", look: "`Pool::submit`, and how a worker takes a job from the queue");
-        ensure!(wrong.is_none(), expected: "`wait` returns each job's own result ({workers} workers)", observed: "that of job {wrong:?} is not its own", look: "`Job::wait`");
+        ensure!(wrong.is_none(), expected: "`wait` returns each job's own result ({workers} workers)", observed: "that of job {wrong:?} is not its own", look: "`Job::wait`: each job has a place of its own for its result");
         if workers == 1 {
             let sorted = order.is_sorted();
             ensure!(sorted, expected: "one worker runs the jobs in the order of submission", observed: format!("jobs 0 to 9 were started in the places {:?} of 0 to 99", &order[..10]), look: "the queue of `Pool`: first in, first out");
@@ -273,7 +273,7 @@ pub fn shutdown_finishes_the_queue(check: &mut Check) -> Outcome {
         })?;
         ensure!(ran == 20, expected: "when {how} returns, all 20 jobs of the queue have run ({workers} workers)", observed: "{ran} have", look: "`Pool`: a worker ends when the queue is closed *and* empty, and the workers are joined");
         let right: Vec<Result<u32, String>> = (0..20).map(Ok).collect();
-        ensure!(results == right, expected: "their results can be had afterwards", observed: "{results:?}", look: "`Job::wait`");
+        ensure!(results == right, expected: "their results can be had afterwards", observed: "{results:?}", look: "`Job::wait`: the result outlives the pool");
     }
     check.note("4 pools, shut down and dropped");
     Ok(())
@@ -292,7 +292,7 @@ pub fn a_failing_pool_cleans_up(check: &mut Check) -> Outcome {
             made
         })?;
         let eagain = libc::EAGAIN;
-        ensure!(made == Err(eagain), expected: "the error with errno {eagain} (EAGAIN) from `Pool::new(3)` when thread {nth} cannot be made", observed: "{made:?}", look: "`Pool::new`");
+        ensure!(made == Err(eagain), expected: "the error with errno {eagain} (EAGAIN) from `Pool::new(3)` when thread {nth} cannot be made", observed: "{made:?}", look: "`Pool::new`: the error of `pthread_create`, and the threads made before it");
     }
     check.note("each of 3 threads could not be made");
     Ok(())

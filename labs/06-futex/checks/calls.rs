@@ -55,7 +55,7 @@ pub fn wait_returns_when_the_value_differs(check: &mut Check) -> Outcome {
             after == value,
             expected: "`futex_wait` leaves the word alone",
             observed: "it was {value:#x} and is {after:#x}",
-            look: "`futex_wait`",
+            look: "`futex_wait`: the kernel compares, nobody writes",
         );
     }
     check.note("50 words that differ in one bit");

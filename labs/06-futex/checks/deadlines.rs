@@ -171,7 +171,7 @@ pub fn giving_up_leaves_no_trace(check: &mut Check) -> Outcome {
             !got,
             expected: "`lock_until` returns false while another process holds the mutex",
             observed: "it returned true",
-            look: "`FutexMutex::lock_until`",
+            look: "`FutexMutex::lock_until`: only a word that was free, and that this call has changed, is a mutex taken",
         );
     }
     run_on(&mut worker, what)?;

@@ -223,7 +223,7 @@ pub fn unlock_wakes_one(check: &mut Check) -> Outcome {
             waiting.len() == WAITERS - turn - 1,
             expected: "one process holds the mutex",
             observed: format!("after turn {turn}, {} of {WAITERS} processes were still waiting", waiting.len()),
-            look: "`FutexMutex::lock`",
+            look: "`FutexMutex::lock`: to be woken is not to hold it; look at the word again",
         );
         check.wait_until("the others sleep again", || {
             waiting.iter().all(|&index| asleep_on(pids[index], &mutex))

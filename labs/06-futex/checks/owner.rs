@@ -40,7 +40,7 @@ pub fn relocking_is_an_error(check: &mut Check) -> Outcome {
         owner.ended(),
         expected: "`lock` by the thread that holds the mutex returns an error at once",
         observed: "it went to sleep, to wait for itself",
-        look: "`OwnedMutex::lock`",
+        look: "`OwnedMutex::lock`: whose number is in the word?",
     );
     let results = owner.join()?;
     let again = Err(OwnerError::AlreadyOwner);
@@ -206,7 +206,7 @@ pub fn looks_a_few_times_before_it_sleeps(check: &mut Check) -> Outcome {
                 looks >= 10,
                 expected: "`lock` looks at least 10 times, with `spin_loop` before each look, before it sleeps",
                 observed: "it made a futex call after {looks} looks",
-                look: "`OwnedMutex::lock`",
+                look: "`OwnedMutex::lock`: how often it looks before it sleeps",
             );
             ensure!(
                 sleeps,

@@ -80,7 +80,7 @@ fn must_be(wanted: bool, got: bool, situation: &str) -> Outcome {
         got == wanted,
         expected: format!("when the owner {situation}, the next locker gets `Locked::{}`", word(wanted)),
         observed: format!("it got `Locked::{}`", word(got)),
-        look: "`RobustMutex::lock`",
+        look: "`RobustMutex::lock`: only `FUTEX_OWNER_DIED` in the word tells of a death",
     );
     Ok(())
 }
@@ -215,7 +215,7 @@ pub fn a_sleeper_is_told(check: &mut Check) -> Outcome {
         told == 1,
         expected: "one locker is told of the death",
         observed: "{told} of the two sleepers got `Locked::OwnerDied`",
-        look: "`RobustMutex::lock` and `unlock`",
+        look: "`RobustMutex::lock` and `unlock`: who takes the mark of the death away, and when?",
     );
     drop(holder);
     Ok(())

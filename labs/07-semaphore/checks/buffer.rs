@@ -105,7 +105,7 @@ pub fn full_and_empty_make_wait(check: &mut Check) -> Outcome {
         all == [1, 2, 3, 4, 5],
         expected: "the items 1, 2, 3, 4, 5 come out in this order",
         observed: "{all:?}",
-        look: "`BoundedBuffer::put` and `get`",
+        look: "`BoundedBuffer::put` and `get`: at which index the next item goes in, and comes out",
     );
     Ok(())
 }

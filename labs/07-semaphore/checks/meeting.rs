@@ -83,7 +83,7 @@ pub fn the_pool_knows_what_is_taken(check: &mut Check) -> Outcome {
                 got.is_some() == was_taken,
                 expected: format!("`release({number})` returns {}", if was_taken { "Ok(())" } else { "Err(NotTaken)" }),
                 observed: format!("it returned {}, and {number} was {}", if got.is_some() { "Ok(())" } else { "Err(NotTaken)" }, if was_taken { "taken" } else { "not taken" }),
-                look: "`Pool::release`",
+                look: "`Pool::release`: is the number that is given back one that is taken?",
             );
         }
     }
@@ -200,7 +200,7 @@ pub fn processes_meet(check: &mut Check) -> Outcome {
         round == 0,
         expected: "no process leaves a round before all have come to it",
         observed: "a process had just left round {round}, and another one had left the next round, or not even the one before",
-        look: "`Barrier::wait`",
+        look: "`Barrier::wait`: what keeps a quick process out of the next round until all have left this one?",
     );
     check.note(format!("{PARTIES} processes met {ROUNDS} times"));
     Ok(())
