@@ -167,14 +167,16 @@ mod explored {
         (kind, told.headline, told.cause, (timeline, Vec::new()), replay, place)
     }
 
-    /// For a line of the check, the last line of the student's before it. `asserts` is a file of the check's.
+    /// For a line of the check, or of a file that the student is given, the last line before it of the student's own file.
+    /// `asserts` is a file of the check's.
     fn line_of_the_student(finding: &explore::Finding, asserts: &str, (file, ..): &Spot) -> Option<Spot> {
         // `checks.rs`, and what is in `checks/` beside it.
         let checks = &asserts[..asserts.rfind("/checks")? + "/checks".len()];
-        if !file.starts_with(checks) {
+        let is_own = |file: &str| !file.starts_with(checks) && file.ends_with("/lib.rs");
+        if is_own(file) {
             return None;
         }
-        let place = finding.last_line(|file| !file.starts_with(checks))?;
+        let place = finding.last_line(is_own)?;
         Some((place.file, place.line, 1))
     }
 
