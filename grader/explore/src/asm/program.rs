@@ -2,10 +2,12 @@
 //!
 //! The compiler leaves no mark on an `asm!` block, but the instructions of one all carry the place of its `asm!(` in the
 //! source, and nothing else does. Explored are the units that call the instrumentation, and all that were compiled in the
-//! same directory: cargo compiles the members of a workspace in its root, and every other package in its own.
+//! same directory: cargo compiles the members of a workspace in its root, and every other package in its own. A subject may
+//! be all assembly, without an access that is instrumented: its checks tell that it is explored, `checks/ID` for `subjects/ID`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 
 use addr2line::gimli::{ColumnType, Dwarf, EndianSlice, LineProgramHeader, LittleEndian, SectionId, Unit};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
@@ -154,11 +156,28 @@ fn asm(
         }
     }
     let mut found = Vec::new();
-    for unit in units.iter().filter(|unit| explored.contains(unit.directory.slice())) {
+    let is_explored = |unit: &&Candidate<'_>| {
+        let directory = unit.directory.slice();
+        explored.contains(directory) || explored.iter().any(|other| belong_together(directory, other))
+    };
+    for unit in units.iter().filter(is_explored) {
         lines(unit, sources, &mut found);
     }
     found.sort_unstable_by_key(|range| range.start);
     Some(found)
+}
+
+/// Whether these are the directories of a subject and of its checks: `…/subjects/ID` and `…/checks/ID`.
+fn belong_together(subject: &[u8], checks: &[u8]) -> bool {
+    let parts = |directory| {
+        let path = Path::new(std::str::from_utf8(directory).ok()?);
+        let kind = path.parent()?;
+        Some((kind.parent()?, kind.file_name()?.to_str()?, path.file_name()?))
+    };
+    match (parts(subject), parts(checks)) {
+        (Some((root, "subjects", id)), Some((other, "checks", same))) => root == other && id == same,
+        _ => false,
+    }
 }
 
 fn lossy(bytes: &Bytes<'_>) -> String {
@@ -272,6 +291,16 @@ mod tests {
         check("    asm!(\"nop\")", 5, true);
         check("é = core::arch::asm!(", 5, true);
         check("let x = asm!(\"mov {}, [{}]\", out(reg) y, in(reg) *p);", 50, false);
+    }
+
+    #[test]
+    fn a_subject_belongs_to_its_checks() {
+        let belong = |one: &str, other: &str| belong_together(one.as_bytes(), other.as_bytes());
+        assert!(belong("/t/twin/subjects/spinlock", "/t/twin/checks/spinlock"));
+        assert!(!belong("/t/twin/subjects/spinlock", "/t/twin/checks/futex"));
+        assert!(!belong("/t/twin/subjects/spinlock", "/t/checks/spinlock"));
+        assert!(!belong("/t/twin/checks/spinlock", "/t/twin/subjects/spinlock"));
+        assert!(!belong("", "/"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub fn explain(story: &Story, sources: &mut Sources) -> String {
             if sentences.is_empty() {
                 sentences.push(why_joining(blocked, story));
             }
+            let spins = blocked.iter().any(|blocked| matches!(blocked, Blocked::Spinning { .. }));
+            sentences.extend(torn(story, None).filter(|_| spins).map(|torn| why_torn(story, torn)));
             sentences.join("\n")
         }
         Cause::Race { earlier, later, .. } => {
@@ -127,8 +129,23 @@ fn why_panic(story: &Story, thread: usize, place: Option<Place>) -> String {
     }
     if let (true, Some(place)) = (sentences.is_empty(), place) {
         sentences.push(format!("It happens in {}{}.", place.short(), quoted(&place)));
+        sentences.extend(came_from(story, thread, &place));
     }
     sentences.join(" ")
+}
+
+/// What the thread has last seen in a file other than that of the assertion: how it came to be where it should not be.
+fn came_from(story: &Story, thread: usize, asserts: &Place) -> Option<String> {
+    let events = story.events();
+    let own = |index: &usize| {
+        let elsewhere = story.places[*index].as_ref().is_some_and(|place| place.file != asserts.file);
+        events[*index].thread == thread && elsewhere
+    };
+    let last = (0..events.len()).rev().filter(|_| asserts.is_in_a_check()).find(own)?;
+    let address = atomic_address(&events[last].what)?;
+    let seen = reads(&events[last], address)?;
+    let (name, word) = (story.name(thread), story.word(address));
+    Some(format!("{name} came there after it had seen {word} at {} ({}).", story.value(seen), story.at(last)))
 }
 
 fn left(
@@ -376,6 +393,8 @@ fn why_spinning(thread: usize, watches: Option<(usize, u128)>, story: &Story) ->
     let text =
         format!("{name} goes round its loop{at} while {} is {}", story.word(address), story.value(now));
     match holder(story, address) {
+        // Who seems to hold it has taken it by mistake: the mistake is told after this.
+        _ if torn(story, None).is_some() => format!("{text}."),
         Some(held) => why_held(story, thread, &text, held),
         None => format!("{text}, and no thread is left that will change it."),
     }

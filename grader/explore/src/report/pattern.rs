@@ -130,6 +130,10 @@ pub fn holder(story: &Story, address: usize) -> Option<usize> {
             // A counter, not a lock.
             return None;
         }
+        if matches!(event.what, What::Store { .. }) && ![0, value].contains(&stored) && value != 0 {
+            // A number that goes on, such as the one that is served next.
+            return None;
+        }
         let taken = reads(event, address).unwrap_or(value) == 0 && stored != 0;
         if stored == 0 {
             held = None;

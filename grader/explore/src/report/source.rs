@@ -36,6 +36,11 @@ impl Place {
         self.file.rsplit('/').next().unwrap_or(&self.file)
     }
 
+    /// Whether it stands in a lab's `checks.rs` or in `checks/` beside it.
+    pub fn is_in_a_check(&self) -> bool {
+        self.file.ends_with("/checks.rs") || self.file.contains("/checks/")
+    }
+
     /// What the line, or its part, operates on, as the reader calls it: `word` for `self.word.swap(1, Acquire)`.
     pub fn operand(&self) -> Option<&str> {
         expression::operand(if self.part.is_empty() { &self.text } else { &self.part })
