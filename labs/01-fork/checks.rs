@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use fork::{ChildExit, PageSharing, Snapshot, daemonize, fork_map, resident_sharing, run_in_child, snapshot};
 use harness::faults::{self, Action, Plan};
@@ -165,18 +165,51 @@ fn reap_all() {
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
 }
 
-/// The system call in which `caller` sleeps, -1 if the kernel does not say; `None` while it is on its way. For children: their caller
-/// has no reason to sleep while all of them are in the check's closures, except that it waits for one of them.
-fn sleeps_in(caller: i32) -> Option<i64> {
-    let asleep = observe::state_of(caller) == Some('S');
-    asleep.then(|| observe::blocked_in(caller, caller).map_or(-1, |call| call.number))
+/// What a caller waits for that should be on its way.
+#[derive(Clone, Copy)]
+enum Wait {
+    Child = 1,
+    Pipe,
+    Something,
 }
 
-fn sleep_in_words(call: i64) -> &'static str {
-    match call {
-        libc::SYS_wait4 | libc::SYS_waitid => "the caller waited for that child to end",
-        libc::SYS_read | libc::SYS_poll | libc::SYS_ppoll => "the caller waited at the pipe of that child",
-        _ => "the caller slept until that child had ended",
+impl Wait {
+    /// For children: their caller has no reason to wait while all of them are in the check's closures, except for one of them. `None` too
+    /// while it sleeps in a call that waits for nobody, such as a `fork` that somebody lets through one at a time.
+    fn of(caller: i32) -> Option<Wait> {
+        if observe::state_of(caller) != Some('S') {
+            return None;
+        }
+        let Some(call) = observe::blocked_in(caller, caller) else { return Wait::by_place(caller) };
+        match call.number {
+            libc::SYS_wait4 | libc::SYS_waitid => Some(Wait::Child),
+            libc::SYS_read | libc::SYS_poll | libc::SYS_ppoll | libc::SYS_select | libc::SYS_epoll_wait => {
+                Some(Wait::Pipe)
+            }
+            libc::SYS_rt_sigtimedwait | libc::SYS_rt_sigsuspend | libc::SYS_clock_nanosleep => {
+                Some(Wait::Something)
+            }
+            _ => None,
+        }
+    }
+
+    /// By the kernel's own function, where a child may not ask for its caller's system call.
+    fn by_place(caller: i32) -> Option<Wait> {
+        match observe::wchan_of(caller).as_str() {
+            "do_wait" => Some(Wait::Child),
+            place if place.contains("pipe_") || place.contains("poll") => Some(Wait::Pipe),
+            _ => None,
+        }
+    }
+
+    /// What a child has noted in shared memory; 0 is nothing.
+    fn noted(number: u32) -> Option<&'static str> {
+        match number {
+            0 => None,
+            1 => Some("the caller waited for a child to end"),
+            2 => Some("the caller waited at a pipe"),
+            _ => Some("the caller slept"),
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Part 5: the daemon, looked at by its caller, which has a terminal to lose.
+
 use super::*;
 
 /// Makes the worker the leader of a session with a controlling terminal. The terminal stays open until the worker ends.

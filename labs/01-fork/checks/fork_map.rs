@@ -1,3 +1,5 @@
+//! Part 2: a map over worker processes: order, sharing of the work, deaths, large results, cleaning up.
+
 use super::*;
 
 type Mapped = Result<Vec<Option<Vec<u8>>>, String>;
@@ -108,15 +110,15 @@ pub fn order_is_not_that_of_completion(check: &mut Check) -> Outcome {
 }
 
 /// Whether this worker need not wait for the others any more: all `processes` are in `f`, or no further one will be started,
-/// for the caller sleeps while each of its children is in `f`. Then `stuck` is where it sleeps.
-fn all_started(caller: i32, started: &AtomicUsize, processes: usize, stuck: &AtomicI64) -> bool {
+/// for the caller sleeps while each of its children is in `f`. Then `stuck` is what it waits for.
+fn all_started(caller: i32, started: &AtomicUsize, processes: usize, stuck: &AtomicU32) -> bool {
     let inside = started.load(SeqCst);
     if inside >= processes || stuck.load(SeqCst) != 0 {
         return true;
     }
-    match sleeps_in(caller) {
-        Some(call) if observe::descendants_of(caller).len() <= inside => {
-            stuck.store(call, SeqCst);
+    match Wait::of(caller) {
+        Some(wait) if observe::descendants_of(caller).len() <= inside => {
+            stuck.store(wait as u32, SeqCst);
             true
         }
         _ => false,
@@ -130,7 +132,7 @@ pub fn workers_run_at_the_same_time(check: &mut Check) -> Outcome {
         let pids: Vec<Shared<AtomicI32>> = (0..count).map(|_| Shared::new(AtomicI32::new(0))).collect();
         let started = Shared::new(AtomicUsize::new(0));
         let seen = Shared::new(AtomicI32::new(0));
-        let stuck = Shared::new(AtomicI64::new(0));
+        let stuck = Shared::new(AtomicU32::new(0));
         let items: Vec<usize> = (0..count).collect();
         let caller = ask(
             check,
@@ -157,10 +159,10 @@ pub fn workers_run_at_the_same_time(check: &mut Check) -> Outcome {
             },
         )?;
         ensure!(seen.load(SeqCst) == 0, expected: "`f` runs in children only", observed: "it ran in the caller, process {caller}", look: "which side of the `fork` in `fork_map` calls `f`");
-        if stuck.load(SeqCst) != 0 {
+        if let Some(wait) = Wait::noted(stuck.load(SeqCst)) {
             return Err(Stop::failed(
                 format!("all {processes} children are at work before the caller waits for any of them"),
-                format!("one child was in `f`, and {}", sleep_in_words(stuck.load(SeqCst))),
+                format!("each child so far was in `f`, and {wait}"),
                 "`fork_map`: start all children in one loop, read and wait in a second one",
             ));
         }

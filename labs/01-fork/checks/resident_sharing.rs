@@ -1,3 +1,5 @@
+//! Part 3: the page map, asked between two readings of the check itself.
+
 use super::*;
 
 /// Gives up the privilege that shows frame numbers, so that every machine shows the same.

@@ -1,3 +1,5 @@
+//! Part 1: a function in a child, its end told, nothing of it in the caller.
+
 use super::*;
 
 /// `f` runs once, in a child of the caller; the caller's memory is untouched.

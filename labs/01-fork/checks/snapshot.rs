@@ -1,3 +1,5 @@
+//! Part 4: an image of a state that goes on changing.
+
 use super::*;
 
 /// What the writer of a check's snapshot tells through shared memory.
@@ -7,8 +9,8 @@ struct Scene {
     half: AtomicU32,
     /// 1 once `snapshot` has returned in the caller.
     returned: AtomicU32,
-    /// The system call in which `snapshot` sleeps although the writer is not through; 0 as it should be.
-    sleeps_in: AtomicI64,
+    /// What `snapshot` waits for although the writer is not through; 0 as it should be.
+    waits_for: AtomicU32,
 }
 
 impl Scene {
@@ -16,12 +18,12 @@ impl Scene {
     fn goes_on(&self, caller: i32) -> bool {
         loop {
             // In this order: the caller was asleep when it had not returned yet.
-            let asleep = sleeps_in(caller);
+            let asleep = Wait::of(caller);
             if self.returned.load(SeqCst) == 1 {
                 return true;
             }
-            if let Some(call) = asleep {
-                self.sleeps_in.store(call, SeqCst);
+            if let Some(wait) = asleep {
+                self.waits_for.store(wait as u32, SeqCst);
                 return false;
             }
             std::thread::yield_now();
@@ -29,11 +31,11 @@ impl Scene {
     }
 
     fn must_have_gone_on(&self) -> Outcome {
-        match self.sleeps_in.load(SeqCst) {
-            0 => Ok(()),
-            call => Err(Stop::failed(
+        match Wait::noted(self.waits_for.load(SeqCst)) {
+            None => Ok(()),
+            Some(wait) => Err(Stop::failed(
                 "`snapshot` returns while the child writes, so that the caller can go on changing its state",
-                format!("`write` was at work in the child, and {}", sleep_in_words(call)),
+                format!("`write` was at work in the child, and {wait}"),
                 "`snapshot`: it must not wait; `finish` and `Drop` do",
             )),
         }
