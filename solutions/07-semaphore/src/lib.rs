@@ -3,8 +3,8 @@
 use std::cell::UnsafeCell;
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, fence};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -76,13 +76,13 @@ impl Semaphore {
         while !self.try_wait() {
             futex_wait(&self.value, 0, None);
         }
-        self.sleepers.fetch_sub(1, Relaxed);
+        self.leave();
     }
 
     /// Takes 1 away if the count is above 0.
     pub fn try_wait(&self) -> bool {
-        // Acquire: pairs with the Release half of `post`. A failed exchange looks again, so also for 0.
-        self.value.fetch_update(Acquire, Relaxed, |value| value.checked_sub(1)).is_ok()
+        // Acquire: pairs with the Release half of `post`. SeqCst: see `announce`. A failed exchange looks again, so also for 0.
+        self.value.fetch_update(Acquire, SeqCst, |value| value.checked_sub(1)).is_ok()
     }
 
     /// Waits until the count is above 0, or until the deadline.
@@ -99,26 +99,31 @@ impl Semaphore {
             }
             futex_wait(&self.value, 0, Some(left));
         };
-        self.sleepers.fetch_sub(1, Relaxed);
+        self.leave();
         taken
     }
 
-    /// Adds 1 to the count, and wakes one if somebody may sleep.
+    /// Adds 1 to the count, and wakes one if that ends an empty count and somebody may sleep.
     pub fn post(&self) {
         // Release: pairs with the Acquire in `try_wait`.
-        self.value.fetch_add(1, Release);
-        fence(SeqCst);
-        if self.sleepers.load(Relaxed) > 0 {
+        if self.value.fetch_add(1, SeqCst) == 0 && self.sleepers.load(SeqCst) > 0 {
             futex_wake(&self.value, 1);
         }
     }
 
-    /// Says that the caller may sleep from now on. With a fence here and one in `post`: of two threads that each write
-    /// one word and then read the other, one sees what the other wrote. So either `post` sees a sleeper, or the sleeper
-    /// sees that the count is not 0.
+    /// Says that the caller may sleep from now on. Here and in `post` a thread writes one word and then reads the other,
+    /// all four SeqCst: one of the two sees what the other one wrote. So either `post` sees a sleeper, or the sleeper sees
+    /// that the count is not 0.
     fn announce(&self) {
-        self.sleepers.fetch_add(1, Relaxed);
-        fence(SeqCst);
+        self.sleepers.fetch_add(1, SeqCst);
+    }
+
+    /// Says that the caller sleeps no more, and wakes the next one if something is left: posts that came before the
+    /// sleeper they woke was back have found a count above 0 and woken nobody.
+    fn leave(&self) {
+        if self.sleepers.fetch_sub(1, SeqCst) > 1 && self.value.load(SeqCst) > 0 {
+            futex_wake(&self.value, 1);
+        }
     }
 }
 
