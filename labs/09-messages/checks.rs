@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::faults::{Action, Plan};
-use harness::{Check, Rng, Stop, observe};
+use harness::{Check, Outcome, Rng, Stop, Student, Wire, ensure, observe};
 use messages::Wait;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
@@ -245,6 +245,35 @@ fn post(socket: &OwnedFd, packet: &[u8]) -> Result<(), Errno> {
 /// Whether the process sleeps in a system call.
 fn asleep(pid: i32) -> bool {
     observe::state_of(pid) == Some('S') && observe::blocked_in(pid, pid).is_some()
+}
+
+/// Processor time after which somebody who should sleep is said to be spinning.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+/// Waits until a process that is `ready` to do so sleeps, or has ended. `moment` says it: "`receive` sleeps".
+fn falls_asleep<T: Wire>(
+    check: &Check,
+    moment: &str,
+    student: &mut Student<T>,
+    ready: impl Fn() -> bool,
+) -> Outcome {
+    let pid = student.pid();
+    let (mut before, mut spent) = (None, Duration::ZERO);
+    check.wait_until(moment, || {
+        if student.ended() || !ready() {
+            return student.ended();
+        }
+        let used = observe::cpu_time_of(pid).unwrap_or_default();
+        spent = used.saturating_sub(*before.get_or_insert(used));
+        asleep(pid) || spent > PATIENCE
+    })?;
+    ensure!(
+        spent <= PATIENCE || asleep(pid) || student.ended(),
+        expected: moment,
+        observed: format!("it asks again and again: after {} ms of processor time it is still running", spent.as_millis()),
+        look: "the loop in which it waits: let the kernel wake it (a call that blocks, poll, futex)"
+    );
+    Ok(())
 }
 
 /// One call, the `nth` of those that may wait, is interrupted. (Plans that interrupt every call may never let a loop of two

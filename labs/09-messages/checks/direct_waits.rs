@@ -10,7 +10,7 @@ use messages::Endpoint;
 use super::direct::{Process, raw};
 use super::nagging::Nagging;
 use super::{
-    FOREVER, NEVER, Place, Told, asleep, in_words, is_error, let_sigpipe_kill, one_interruption, show,
+    FOREVER, NEVER, Place, Told, falls_asleep, in_words, is_error, let_sigpipe_kill, one_interruption, show,
     show_done, timed, timed_out, told, wait,
 };
 
@@ -56,8 +56,8 @@ pub fn receivers_wait_as_told(check: &mut Check) -> Outcome {
             stage.load(Ordering::Acquire) == 2 || waiter.ended()
         },
     )?;
-    check.wait_until("`receive(…, Forever)` sleeps", || {
-        waiter.ended() || (stage.load(Ordering::Acquire) == 2 && asleep(pid))
+    falls_asleep(check, "`receive(…, Forever)` sleeps", &mut waiter, || {
+        stage.load(Ordering::Acquire) == 2
     })?;
     if !waiter.ended() {
         other.post(pid, b"at last")?;
@@ -115,10 +115,12 @@ pub fn senders_wait_while_the_buffer_is_full(check: &mut Check) -> Outcome {
             stage.store(1, Ordering::Release);
             Ok((count, full, late, told(endpoint.send(me, &count.to_be_bytes(), wait(FOREVER)))))
         })?;
-    let pid = sender.pid();
-    check.wait_until("`send(…, Forever)` sleeps while the receiver's buffer is full", || {
-        sender.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
-    })?;
+    falls_asleep(
+        check,
+        "`send(…, Forever)` sleeps while the receiver's buffer is full",
+        &mut sender,
+        || stage.load(Ordering::Acquire) == 1,
+    )?;
     let early = sender.ended();
     let mut received: Vec<Vec<u8>> = Vec::new();
     let mut drain = || {
@@ -237,7 +239,11 @@ pub fn a_dead_correspondent_is_an_error(check: &mut Check) -> Outcome {
         let pid = victim.pid();
         let directory = place.path().to_owned();
         let stage = Shared::new(AtomicU32::new(0));
-        let what = if sends { "`send`, waiting for room," } else { "`receive`, waiting for a message," };
+        let what = if sends {
+            "`send`, waiting for room in the buffer of a process that is killed then,"
+        } else {
+            "`receive`, waiting for a message of a process that is killed then,"
+        };
         let mut waiter = check.spawn(what, || -> Told<Told<()>> {
             let_sigpipe_kill();
             let mut endpoint = told(Endpoint::open(&directory))?;
@@ -250,15 +256,12 @@ pub fn a_dead_correspondent_is_an_error(check: &mut Check) -> Outcome {
                 false => endpoint.receive(pid, wait(FOREVER)).map(drop),
             }))
         })?;
-        let me = waiter.pid();
-        check.wait_until(&format!("{what} sleeps"), || {
-            waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(me))
-        })?;
+        falls_asleep(check, &format!("{what} sleeps"), &mut waiter, || stage.load(Ordering::Acquire) == 1)?;
         drop(victim);
         let answer = waiter.join()?.and_then(|answer| answer);
         ensure!(
             is_error(&answer, "BrokenPipe"),
-            expected: format!("{what} is BrokenPipe when the other process is killed"),
+            expected: format!("{what} is BrokenPipe"),
             observed: show_done(&answer),
             look: "what the call waits for: the socket, and the other process"
         );

@@ -7,8 +7,8 @@ use harness::{Check, Outcome, Respondent, Shared, Stop, ensure};
 use messages::{Consumer, EMPTY_MESSAGE, ITEM, MAX_EMPTIES, MAX_MESSAGE, Producer};
 
 use super::{
-    FOREVER, NEVER, Pair, Told, asleep, in_words, is_error, let_sigpipe_kill, letters, packet, packets, post,
-    show, show_done, timed, timed_out, told, wait,
+    FOREVER, NEVER, Pair, Told, asleep, falls_asleep, in_words, is_error, let_sigpipe_kill, letters, packet,
+    packets, post, show, show_done, timed, timed_out, told, wait,
 };
 
 pub const EMPTY: [u8; 1] = [EMPTY_MESSAGE];
@@ -302,10 +302,7 @@ pub fn a_lost_consumer_is_an_error(check: &mut Check) -> Outcome {
         })
         .map(|student: harness::Student<()>| student)?;
     pair.leave_to_workers();
-    let pid = waiter.pid();
-    check.wait_until("`Producer::send` sleeps", || {
-        waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
-    })?;
+    falls_asleep(check, "`Producer::send` sleeps", &mut waiter, || stage.load(Ordering::Acquire) == 1)?;
     ensure!(!waiter.ended(), expected: "`send` with Forever waits while the consumer lives", observed: "it returned", look: "`Producer::send`");
     victim.kill();
     let answer = waiter.join()?;

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use harness::{Check, Outcome, Shared, Stop, ensure};
 use messages::{Capacity, LinkReceiver, LinkSender, MAX_CAPACITY, MAX_MESSAGE};
 
-use super::{FOREVER, Pair, Told, asleep, is_error, let_sigpipe_kill, letters, show, show_done, told, wait};
+use super::{
+    FOREVER, Pair, Told, asleep, falls_asleep, is_error, let_sigpipe_kill, letters, show, show_done, told,
+    wait,
+};
 
 /// Capacities on their way to a worker: -1 unbounded.
 fn capacity(code: i64) -> Capacity {
@@ -122,8 +125,7 @@ pub fn unbounded_senders_never_wait(check: &mut Check) -> Outcome {
         &format!("{MESSAGES} calls of `send` have returned (Unbounded, 1 MB, nobody receives)"),
         || stage.load(Ordering::Acquire) as usize == MESSAGES || sender.ended(),
     )?;
-    let pid = sender.pid();
-    check.wait_until("`flush` sleeps while the kernel's buffer is full", || sender.ended() || asleep(pid))?;
+    falls_asleep(check, "`flush` sleeps while the kernel's buffer is full", &mut sender, || true)?;
     let early = sender.ended();
     let (got, end) = check.ask("`LinkReceiver::receive`, Unbounded", move || {
         let mut all = Vec::new();
@@ -146,10 +148,12 @@ pub fn unbounded_senders_never_wait(check: &mut Check) -> Outcome {
     })?;
     let other = pair.other();
     // Nobody receives before everything is sent: otherwise the kernel might have room for it all.
-    let pid = dropper.pid();
-    check.wait_until("dropping the sender sleeps while the kernel's buffer is full", || {
-        dropper.ended() || asleep(pid)
-    })?;
+    falls_asleep(
+        check,
+        "dropping the sender sleeps while the kernel's buffer is full",
+        &mut dropper,
+        || true,
+    )?;
     let got = check.ask("`LinkReceiver::receive`, Unbounded", move || {
         let Ok(mut receiver) = LinkReceiver::new(other, Capacity::Unbounded) else { return 0 };
         std::iter::from_fn(|| receiver.receive(wait(FOREVER)).ok()).count()
@@ -192,9 +196,8 @@ pub fn a_link_ends_with_its_other_end(check: &mut Check) -> Outcome {
             }
         })?;
         pair.leave_to_workers();
-        let pid = sender.pid();
-        check.wait_until(&format!("the sender waits ({name})"), || {
-            sender.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
+        falls_asleep(check, &format!("the sender waits ({name})"), &mut sender, || {
+            stage.load(Ordering::Acquire) == 1
         })?;
         ensure!(!sender.ended(), expected: format!("{name}: the sender waits while the receiver lives"), observed: "it returned", look: "`LinkSender`");
         receiver.kill();

@@ -8,7 +8,7 @@ use messages::{Mailbox, MailboxSet};
 
 use super::mailboxes::User;
 use super::{
-    FOREVER, NEVER, Place, Told, asleep, in_words, is_error, show_done, timed, timed_out, told, wait,
+    FOREVER, NEVER, Place, Told, falls_asleep, in_words, is_error, show_done, timed, timed_out, told, wait,
 };
 
 /// Mailboxes with messages are served in turn; a set that is empty sleeps until any of them has one.
@@ -86,9 +86,8 @@ pub fn a_set_is_served_in_turn(check: &mut Check) -> Outcome {
             stage.store(1, Ordering::Release);
             told(set.receive(wait(FOREVER))).map(|(place, message)| (place, message.bytes))
         })?;
-        let pid = waiter.pid();
-        check.wait_until("`MailboxSet::receive` with Forever sleeps", || {
-            waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
+        falls_asleep(check, "`MailboxSet::receive` with Forever sleeps", &mut waiter, || {
+            stage.load(Ordering::Acquire) == 1
         })?;
         users[place].post(b"wake up")?;
         let answer = waiter.join()?;

@@ -7,8 +7,8 @@ use harness::{Check, Outcome, Respondent, Shared, Stop, Student, ensure};
 use messages::{MAX_MESSAGE, Mailbox, Message};
 
 use super::{
-    FOREVER, NEVER, Place, Told, asleep, in_words, is_error, letters, show, show_done, timed, timed_out,
-    told, wait,
+    FOREVER, NEVER, Place, Told, falls_asleep, in_words, is_error, letters, show, show_done, timed,
+    timed_out, told, wait,
 };
 
 /// (what to do, the message, how long to wait)
@@ -158,7 +158,7 @@ pub fn unrelated_processes_share_a_mailbox(check: &mut Check) -> Outcome {
     for length in [0, 1, 0, 0, MAX_MESSAGE] {
         let message = letters(check.rng(), length);
         user.post(&message)?;
-        user.expect(me, &message, "`Mailbox::send` and `receive` of one message")?;
+        user.expect(me, &message, "`Mailbox::send` and `receive` of one message: the sender's number and the message travel in one write")?;
     }
     let (answer, _) = user.send(&vec![b'x'; MAX_MESSAGE + 1], NEVER)?;
     ensure!(is_error(&answer, "InvalidInput"), expected: format!("the error InvalidInput for {} bytes", MAX_MESSAGE + 1), observed: show_done(&answer), look: "`Mailbox::send`");
@@ -246,9 +246,7 @@ pub fn a_mailbox_waits_as_told(check: &mut Check) -> Outcome {
             }
         })?;
         let pid = waiter.pid();
-        check.wait_until(&format!("{what} sleeps"), || {
-            waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
-        })?;
+        falls_asleep(check, &format!("{what} sleeps"), &mut waiter, || stage.load(Ordering::Acquire) == 1)?;
         ensure!(!waiter.ended(), expected: format!("{what} with Forever waits"), observed: "it returned", look: what);
         if sends {
             for number in 0..count {

@@ -11,8 +11,8 @@ use messages::{MAX_MESSAGE, StreamLink};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::{
-    FOREVER, NEVER, Pair, Told, asleep, in_words, is_error, let_sigpipe_kill, letters, one_interruption,
-    show, show_done, timed, timed_out, told, wait,
+    FOREVER, NEVER, Pair, Told, falls_asleep, in_words, is_error, let_sigpipe_kill, letters,
+    one_interruption, show, show_done, timed, timed_out, told, wait,
 };
 
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -200,10 +200,7 @@ pub fn a_lost_peer_is_no_signal(check: &mut Check) -> Outcome {
             }
         })?;
         pair.leave_to_workers();
-        let pid = waiter.pid();
-        check.wait_until(&format!("{what} sleeps"), || {
-            waiter.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
-        })?;
+        falls_asleep(check, &format!("{what} sleeps"), &mut waiter, || stage.load(Ordering::Acquire) == 1)?;
         ensure!(!waiter.ended(), expected: format!("{what} with Forever waits while the peer lives"), observed: "it returned", look: what);
         peer.kill();
         let answer = waiter.join()?;

@@ -8,7 +8,7 @@ use harness::{Check, Outcome, Respondent, Shared, Stop, Stress, ensure};
 use messages::{SLOT_BYTES, Slot};
 
 use super::{
-    FOREVER, NEVER, Told, asleep, in_words, is_error, letters, show, show_done, timed, timed_out, wait,
+    FOREVER, NEVER, Told, falls_asleep, in_words, is_error, letters, show, show_done, timed, timed_out, wait,
 };
 
 /// (the message to put, or none to take; how long to wait)
@@ -87,10 +87,7 @@ pub fn users_of_a_slot_sleep_and_wake(check: &mut Check) -> Outcome {
             stage.store(1, Ordering::Release);
             use_slot(&slot, (if takes { None } else { Some(b"second".to_vec()) }, FOREVER)).0
         })?;
-        let pid = sleeper.pid();
-        check.wait_until(&format!("{what} sleeps"), || {
-            sleeper.ended() || (stage.load(Ordering::Acquire) == 1 && asleep(pid))
-        })?;
+        falls_asleep(check, &format!("{what} sleeps"), &mut sleeper, || stage.load(Ordering::Acquire) == 1)?;
         ensure!(!sleeper.ended(), expected: format!("{what} with Forever waits"), observed: "it returned", look: what);
         let (answer, _) = other.ask((if takes { Some(b"first".to_vec()) } else { None }, NEVER))?;
         ensure!(answer.is_ok(), expected: "the other process does its part while one sleeps", observed: show_done(&answer), look: "`Slot`");
