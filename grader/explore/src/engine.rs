@@ -123,6 +123,8 @@ pub struct Engine {
     pub preemptions: u32,
     /// Old values read, stores put before older ones, waits that ended without a cause, wake-ups out of order.
     pub oddities: u32,
+    /// In some execution, a read was not offered every old value that it may see, or a store not every place.
+    pub left_out: bool,
     /// Virtual nanoseconds since the execution began.
     pub now: u64,
     /// What the execution came to, by `outcome`.
@@ -160,6 +162,7 @@ impl Engine {
             taken: Vec::new(),
             preemptions: 0,
             oddities: 0,
+            left_out: false,
             now: 0,
             outcome: Vec::new(),
             cause: None,

@@ -1,13 +1,13 @@
 //! The whole of an exploration: bound after bound, then at random, then the failing execution again for the report.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 
 use crate::api::Model;
 use crate::arena;
 use crate::asm;
+use crate::coverage::{Coverage, Older};
 use crate::crash;
 use crate::engine::{self, Ended, Engine, Rules};
 use crate::finding::{Cause, Finding};
@@ -52,67 +52,6 @@ impl Default for Budget {
             patience: 5_000,
         }
     }
-}
-
-/// What was covered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Coverage {
-    /// All executions with at most this many deviations were visited; None: not even those with none.
-    pub bound: Option<u8>,
-    /// There are no executions with more.
-    pub complete: bool,
-    /// How many executions of the last complete bound there are.
-    pub within: u64,
-    /// Executions beyond it.
-    pub beyond: u64,
-    /// Random executions.
-    pub random: u64,
-}
-
-impl fmt::Display for Coverage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let within = grouped(self.within);
-        match self.bound {
-            _ if self.complete => write!(f, "all interleavings: {within} {}", executions(self.within))?,
-            Some(0) => {
-                write!(f, "all interleavings without a preemption: {within} {}", executions(self.within))?
-            }
-            Some(1) => write!(
-                f,
-                "all interleavings with at most 1 preemption: {within} {}",
-                executions(self.within)
-            )?,
-            Some(bound) => {
-                write!(
-                    f,
-                    "all interleavings with at most {bound} preemptions: {within} {}",
-                    executions(self.within)
-                )?;
-            }
-            None => f.write_str("no bound was exhausted")?,
-        }
-        if self.beyond + self.random > 0 {
-            write!(f, "; {} more beyond", grouped(self.beyond + self.random))?;
-        }
-        Ok(())
-    }
-}
-
-fn executions(count: u64) -> &'static str {
-    if count == 1 { "execution" } else { "executions" }
-}
-
-/// `12,345`
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The result of an exploration.
@@ -229,7 +168,12 @@ impl<'a> Exploration<'a> {
         self.report(finding)
     }
 
-    fn report(self, finding: Option<Finding>) -> Report {
+    fn report(mut self, finding: Option<Finding>) -> Report {
+        self.coverage.older = match self.budget.weak {
+            true if self.engine.left_out => Older::Some,
+            true => Older::Allowed,
+            false => Older::None,
+        };
         Report { coverage: self.coverage, executions: self.executions, outcomes: self.outcomes, finding }
     }
 

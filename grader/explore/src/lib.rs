@@ -40,6 +40,7 @@
 mod api;
 mod arena;
 mod asm;
+mod coverage;
 mod crash;
 mod engine;
 mod explorer;
@@ -61,7 +62,8 @@ mod trace;
 pub mod twin;
 
 pub use api::{JoinHandle, Model, exploring, note, outcome, spawn};
-pub use explorer::{Budget, Coverage, Explorer, Report};
+pub use coverage::{Coverage, Older};
+pub use explorer::{Budget, Explorer, Report};
 pub use finding::{Blocked, Cause, Finding, Site, Waker};
 pub use memory::clock::MAX_THREADS;
 pub use memory::race::Touch;

@@ -54,6 +54,9 @@ pub mod order {
     }
 }
 
+/// A read is offered this many old values at the most, and a store this many older places.
+const MOST_OLDER: usize = 15;
+
 /// What a read saw.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
@@ -141,8 +144,10 @@ impl Engine {
         if floor == last {
             return last;
         }
+        self.left_out |= last - floor > MOST_OLDER;
+        let location = &self.memory.locations()[operation.location as usize];
         let mut options = 1u64;
-        for back in 1..=(last - floor).min(15) {
+        for back in 1..=(last - floor).min(MOST_OLDER) {
             let store = &location.stores[last - back];
             let updates = update(store.value);
             if updates && store.taken {
@@ -151,7 +156,7 @@ impl Engine {
             options |= 1 << back;
         }
         if order::sequential(order) || self.memory.sequential > 0 {
-            for back in 1..=(last - floor).min(15) {
+            for back in 1..=(last - floor).min(MOST_OLDER) {
                 if options & 1 << back != 0 {
                     let updates = update(self.memory.location(operation.location).stores[last - back].value);
                     let order = if updates { order } else { failure };
@@ -168,6 +173,7 @@ impl Engine {
     /// it).
     fn allowed(&mut self, operation: &Operation, index: usize, order: i32, updates: bool) -> bool {
         if self.memory.reordered {
+            self.left_out = true;
             return false;
         }
         let kind = if updates { EventKind::Update } else { EventKind::Read };
@@ -290,14 +296,16 @@ impl Engine {
         if floor + 1 == end {
             return end;
         }
+        self.left_out |= end - floor - 1 > MOST_OLDER;
+        let location = &self.memory.locations()[operation.location as usize];
         let mut options = 1u64;
-        for back in 1..=(end - floor - 1).min(15) {
+        for back in 1..=(end - floor - 1).min(MOST_OLDER) {
             if !location.stores[end - back - 1].taken {
                 options |= 1 << back;
             }
         }
         if sequential || self.memory.sequential > 0 {
-            for back in 1..=(end - floor - 1).min(15) {
+            for back in 1..=(end - floor - 1).min(MOST_OLDER) {
                 if options & 1 << back != 0 && !self.allowed_at(operation, end - back, new, sequential) {
                     options &= !(1 << back);
                 }
@@ -307,8 +315,12 @@ impl Engine {
     }
 
     fn allowed_at(&mut self, operation: &Operation, place: usize, new: &Store, sequential: bool) -> bool {
+        if self.memory.reordered {
+            self.left_out = true;
+            return false;
+        }
         let event = self.new_event(EventKind::Write, operation.location, new.id, sequential);
-        !self.memory.reordered && self.memory.permits(&Candidate { event, later: place })
+        self.memory.permits(&Candidate { event, later: place })
     }
 
     pub fn put(&mut self, operation: &Operation, place: usize, new: Store) {

@@ -184,7 +184,7 @@ fn left_out(count: usize) -> String {
     if count == 1 {
         "… 1 step".to_owned()
     } else {
-        format!("… {} steps", crate::explorer::grouped(count as u64))
+        format!("… {} steps", crate::coverage::grouped(count as u64))
     }
 }
 
