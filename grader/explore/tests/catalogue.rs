@@ -262,15 +262,18 @@ fn none_is_missed_and_the_first_failing_execution_comes_early() {
     };
     let (executions, micros) = (sorted("executions="), sorted("micros="));
     let right = rows().len() - found.len();
+    let most = rows().values().map(|line| number(line, "kilobytes=")).max().unwrap_or(0);
     println!(
         "{} wrong ones found, {right} right ones not; first failing execution: median {}, at most {}; with two replays: median \
-         {} us, together {} us",
+         {} us, together {} us; at most {} MiB of memory",
         found.len(),
         executions[executions.len() / 2],
         executions[executions.len() - 1],
         micros[micros.len() / 2],
-        micros.iter().sum::<u64>()
+        micros.iter().sum::<u64>(),
+        most / 1024
     );
+    assert!(most < 100 * 1024, "an exploration takes less than 100 MiB, and took {most} KiB");
     assert!(executions[executions.len() / 2] <= 20, "{executions:?}");
     assert!(executions[executions.len() - 1] <= 10_000, "{executions:?}");
 }

@@ -70,13 +70,14 @@ pub fn kind(cause: &Cause) -> &'static str {
 
 fn print(name: &str, report: &Report, elapsed: std::time::Duration) {
     let micros = elapsed.as_micros();
+    let kilobytes = peak();
     match &report.finding {
         None => println!(
-            "{name}: no finding; {} ({} executions) micros={micros}",
+            "{name}: no finding; {} ({} executions) micros={micros} kilobytes={kilobytes}",
             report.coverage, report.executions
         ),
         Some(finding) => println!(
-            "{name}: {} preemptions={} oddities={} executions={} schedule={} micros={micros} {:?}",
+            "{name}: {} preemptions={} oddities={} executions={} schedule={} micros={micros} kilobytes={kilobytes} {:?}",
             kind(&finding.cause),
             finding.preemptions,
             finding.oddities,
@@ -88,4 +89,11 @@ fn print(name: &str, report: &Report, elapsed: std::time::Duration) {
     if let (Some(finding), true) = (&report.finding, std::env::var_os("REPORT").is_some()) {
         println!("{}", finding.render(110));
     }
+}
+
+/// The most memory that this process has had so far, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
