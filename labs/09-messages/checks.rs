@@ -276,8 +276,7 @@ fn falls_asleep<T: Wire>(
     Ok(())
 }
 
-/// One call, the `nth` of those that may wait, is interrupted. (Plans that interrupt every call may never let a loop of two
-/// calls, as poll and recv, come to its end.)
+/// One call, the `nth` of those that may wait, is interrupted.
 fn one_interruption(nth: usize) -> Plan {
     let mut seen = 0;
     Plan::new(move |call| {

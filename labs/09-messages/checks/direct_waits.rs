@@ -156,7 +156,7 @@ pub fn senders_wait_while_the_buffer_is_full(check: &mut Check) -> Outcome {
 /// Every call interrupted, or some at random: nothing is lost, nothing comes twice.
 pub fn interruptions_lose_no_message(check: &mut Check) -> Outcome {
     let place = Place::new(check)?;
-    let plans: Vec<u64> = (0..45).collect();
+    let plans: Vec<u64> = (0..48).collect();
     let seed = check.rng().next_u64() >> 8;
     let directory = place.path().to_owned();
     let answer = check.ask("`Endpoint` under interruptions", move || -> Told<()> {
@@ -164,6 +164,7 @@ pub fn interruptions_lose_no_message(check: &mut Check) -> Outcome {
         for number in plans {
             let plan = match number {
                 0..30 => one_interruption(number as usize),
+                30..33 => Plan::interrupted_every(number as usize - 29),
                 _ => Plan::random(seed + number),
             };
             let (answer, _) = faults::with(plan, || -> Told<()> {
@@ -193,7 +194,7 @@ pub fn interruptions_lose_no_message(check: &mut Check) -> Outcome {
         observed: answer.clone().err().unwrap_or_default(),
         look: "the loops in `Endpoint::send` and `receive`"
     );
-    check.note("each of the first 30 calls interrupted, and 15 random patterns");
+    check.note("each of the first 30 calls interrupted, every call, every second, every third, and 15 random patterns");
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use harness::step::{Limit, Reached, Stepper, Watch, mark};
-use harness::{Check, Outcome, Respondent, Shared, Stop, Stress, ensure};
-use messages::{SLOT_BYTES, Slot};
+use harness::{Check, Exploration, Model, Outcome, Respondent, Shared, Stop, Stress, ensure};
+use messages::{SLOT_BYTES, Slot, Wait};
 
 use super::{
     FOREVER, NEVER, Told, falls_asleep, in_words, is_error, letters, show, show_done, timed, timed_out, wait,
@@ -102,8 +102,25 @@ pub fn users_of_a_slot_sleep_and_wake(check: &mut Check) -> Outcome {
     Ok(())
 }
 
+/// In every interleaving, and as the memory model allows the reads: what is taken is what was put, and data and length are touched
+/// by one at a time.
+fn hand_over_in_every_order(check: &mut Check) -> Outcome {
+    check.explore(
+        "one thread puts a message, another one takes it",
+        Exploration::default(),
+        |model: &Model| {
+            let slot = model.share(Slot::new());
+            let puts = model.spawn("put", move || slot.put(b"ab", Wait::Forever).is_ok());
+            let takes = model.spawn("take", move || slot.take(Wait::Forever).ok());
+            assert!(puts.join(), "`put` into an empty slot failed");
+            assert_eq!(takes.join().as_deref(), Some(&b"ab"[..]), "what `take` returned");
+        },
+    )
+}
+
 /// One process is stopped after each change it makes to the slot, another one tries to take or to put.
 pub fn nobody_sees_half_a_message(check: &mut Check) -> Outcome {
+    hand_over_in_every_order(check)?;
     const PUT: u64 = 1;
     let mut points = 0;
     for putting in [true, false] {
