@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use harness::{Check, JoinHandle, Model, Outcome, Respondent, Shared, Stop, Stress, ensure};
 use semaphore::BoundedBuffer;
 
-use crate::programs::{plain, within};
+use crate::programs::{bounded, within};
 use crate::sleepers::Sleeper;
 
 /// One process puts and takes, against a queue.
@@ -112,7 +112,7 @@ pub fn full_and_empty_make_wait(check: &mut Check) -> Outcome {
 
 /// The smallest buffer: each one waits for the other one all the time.
 pub fn one_slot_is_enough(check: &mut Check) -> Outcome {
-    check.explore("a producer and a consumer with one slot", plain(3, 10_000), |model: &Model| {
+    check.explore("a producer and a consumer with one slot", bounded(3, 10_000), |model: &Model| {
         let buffer = model.share(BoundedBuffer::<1>::new());
         let producer = model.spawn("producer", move || (1..=2).for_each(|item| buffer.put(item)));
         for wanted in 1..=2 {
@@ -125,7 +125,7 @@ pub fn one_slot_is_enough(check: &mut Check) -> Outcome {
 
 /// Many on each side: no slot is used by two, nobody waits for ever.
 pub fn many_share_the_buffer(check: &mut Check) -> Outcome {
-    check.explore("two producers and a consumer with two slots", plain(2, 6_000), |model: &Model| {
+    check.explore("two producers and a consumer with two slots", bounded(2, 6_000), |model: &Model| {
         let buffer = model.share(BoundedBuffer::<2>::new());
         let put = |item| move || buffer.put(item);
         let producers = [model.spawn("producer A", put(1)), model.spawn("producer B", put(2))];
@@ -134,7 +134,7 @@ pub fn many_share_the_buffer(check: &mut Check) -> Outcome {
         items.sort_unstable();
         assert_eq!(items, [1, 2], "1 and 2 were put; what came out");
     })?;
-    check.explore("a producer and two consumers with two slots", plain(2, 6_000), |model: &Model| {
+    check.explore("a producer and two consumers with two slots", bounded(2, 6_000), |model: &Model| {
         let buffer = model.share(BoundedBuffer::<2>::new());
         let consumers = ["consumer A", "consumer B"].map(|name| model.spawn(name, move || buffer.get()));
         buffer.put(1);

@@ -62,9 +62,9 @@ pub fn within(executions: u64) -> Exploration {
     Exploration { executions, ..Exploration::default() }
 }
 
-/// For programs with many steps, made of semaphores: old values are read in the programs of parts 1 and 2.
-pub fn plain(bound: u8, executions: u64) -> Exploration {
-    Exploration { bound, weak: false, ..within(executions) }
+/// For programs with many steps.
+pub fn bounded(bound: u8, executions: u64) -> Exploration {
+    Exploration { bound, ..within(executions) }
 }
 
 /// A binary semaphore around `count++` and `count--`; and two places for three threads.
