@@ -117,7 +117,8 @@ fn all_started(caller: i32, started: &AtomicUsize, processes: usize, stuck: &Ato
         return true;
     }
     match Wait::of(caller) {
-        Some(wait) if observe::descendants_of(caller).len() <= inside => {
+        // Asked again at the end: as long as somebody is missing, nobody has left `f` and been reaped.
+        Some(wait) if observe::descendants_of(caller).len() <= inside && started.load(SeqCst) == inside => {
             stuck.store(wait as u32, SeqCst);
             true
         }
