@@ -24,6 +24,9 @@ pub struct Budget {
     pub first_bound: u8,
     /// Executions within the bounds.
     pub executions: u64,
+    /// Visible operations in all of these, and half as many again at random. A lock that looks a hundred times before it
+    /// sleeps makes long executions: it is explored less far, not for longer.
+    pub steps: u64,
     /// Executions by partial order sampling, when the bounds could not be exhausted.
     pub sampled: u64,
     /// Executions by probabilistic concurrency testing, when the bounds could not be exhausted.
@@ -44,6 +47,7 @@ impl Default for Budget {
             bound: 3,
             first_bound: 0,
             executions: 200_000,
+            steps: 2_500_000,
             sampled: 2_000,
             prioritised: 500,
             spurious: true,
@@ -127,6 +131,7 @@ struct Exploration<'a> {
     engine: Box<Engine>,
     coverage: Coverage,
     executions: u64,
+    steps: u64,
     outcomes: BTreeSet<Vec<u64>>,
     /// Of the longest execution that came to its end.
     longest: u32,
@@ -153,6 +158,7 @@ impl<'a> Exploration<'a> {
             engine,
             coverage: Coverage::default(),
             executions: 0,
+            steps: 0,
             outcomes: BTreeSet::new(),
             longest: 0,
         }
@@ -208,11 +214,12 @@ impl<'a> Exploration<'a> {
         let mut visited = 0;
         let mut at_bound = 0;
         loop {
-            if self.executions >= self.budget.executions {
+            if self.executions >= self.budget.executions || self.steps >= self.budget.steps {
                 return (Stage::OutOfBudget, visited, at_bound);
             }
             self.executions += 1;
             let ended = self.engine.execute(self.body);
+            self.steps += u64::from(self.engine.steps);
             let Search::Bounded(search) = &mut self.engine.search else {
                 unreachable!("the bounded search is set")
             };
@@ -235,19 +242,23 @@ impl<'a> Exploration<'a> {
     }
 
     fn random(&mut self) -> Option<Cause> {
-        if self.coverage.complete
-            || self.executions < self.budget.executions && self.coverage.bound == Some(self.budget.bound)
-        {
+        if self.coverage.complete || self.coverage.bound == Some(self.budget.bound) {
             return None;
         }
         let stages =
             [(Policy::PartialOrder, self.budget.sampled), (Policy::Priorities, self.budget.prioritised)];
+        let most = self.budget.steps.saturating_add(self.budget.steps / 2);
         for (policy, count) in stages {
             for seed in 0..count {
+                if self.steps >= most {
+                    return None;
+                }
                 self.engine.search = Search::Random(Random::new(policy, seed, self.longest.max(10)));
                 self.executions += 1;
                 self.coverage.random += 1;
-                if let Ended::Stopped(cause) = self.engine.execute(self.body) {
+                let ended = self.engine.execute(self.body);
+                self.steps += u64::from(self.engine.steps);
+                if let Ended::Stopped(cause) = ended {
                     return Some(cause);
                 }
             }

@@ -74,6 +74,11 @@ fn a_loop_whose_end_is_too_far_is_endless() {
 }
 
 #[test]
+fn a_right_lock_that_looks_often_is_explored_less_far() {
+    check("looks-often", &["looks-often: no finding; all interleavings with", " more beyond"]);
+}
+
+#[test]
 fn waiting_for_what_nobody_does_is_a_livelock() {
     check("waits-for-nobody", &["waits-for-nobody: livelock ", "Spinning { thread: 1"]);
 }

@@ -108,7 +108,7 @@ mod sync {
 
 fn main() {
     let (mode, body) = command::program();
-    let budget = Budget { bound: 3, spurious: false, ..Budget::default() };
+    let budget = Budget { bound: 3, spurious: false, steps: u64::MAX, ..Budget::default() };
     if mode == "speed" {
         command::repeat(|| Explorer::new(budget).run(|_| body()).executions);
         return;

@@ -138,6 +138,25 @@ fn counts_for_ever(model: &Model) {
     handles.into_iter().for_each(|handle| handle.join());
 }
 
+/// A right lock, whose executions are long.
+fn looks_often(model: &Model) {
+    let word: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    let guarded: &'static AtomicU32 = model.share(AtomicU32::new(0));
+    let lock = || (0..200).any(|_| word.compare_exchange(0, 1, Acquire, Relaxed).is_ok());
+    let body = move || {
+        for _ in 0..3 {
+            while !lock() {
+                std::thread::yield_now();
+            }
+            assert_eq!(guarded.fetch_add(1, Relaxed), 0);
+            guarded.fetch_sub(1, Relaxed);
+            word.store(0, Release);
+        }
+    };
+    let handles = [spawn(body), spawn(body), spawn(body)];
+    handles.into_iter().for_each(|handle| handle.join());
+}
+
 fn waits_for_nobody(model: &Model) {
     let word: &'static AtomicU32 = model.share(AtomicU32::new(0));
     spawn(move || while word.load(Acquire) == 0 {}).join();
@@ -190,6 +209,7 @@ fn main() {
         ("catches-its-panic", catches_its_panic),
         ("by-the-clock", by_the_clock),
         ("counts-for-ever", counts_for_ever),
+        ("looks-often", looks_often),
         ("waits-for-nobody", waits_for_nobody),
         ("os-thread", os_thread),
         ("system-call", system_call),

@@ -28,7 +28,7 @@ const LOCATIONS: usize = 2;
 fn explored(program: &Program) -> Outcomes {
     // Of programs with four threads, all executions with at most three deviations; of smaller ones, all executions.
     let bound = if program.len() > 3 { 3 } else { 30 };
-    let budget = Budget { bound, first_bound: bound, executions: 3_000_000, ..Budget::default() };
+    let budget = Budget { bound, first_bound: bound, executions: 3_000_000, steps: u64::MAX, ..Budget::default() };
     let report = Explorer::new(budget).run(|model| {
         let memory: &'static [AtomicU32; LOCATIONS] = model.share([const { AtomicU32::new(0) }; LOCATIONS]);
         let handles: Vec<_> = program

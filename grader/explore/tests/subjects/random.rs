@@ -82,6 +82,7 @@ fn explored(program: &Program, bound: u8, reduce: bool) -> Report {
         first_bound: bound,
         reduce,
         executions: 1_000_000,
+        steps: u64::MAX,
         sampled: 0,
         prioritised: 0,
         ..Budget::default()

@@ -33,6 +33,7 @@ pub fn budget() -> Budget {
     let mut budget = Budget::default();
     if let Some(executions) = std::env::args().nth(2).and_then(|text| text.parse().ok()) {
         budget.executions = executions;
+        budget.steps = u64::MAX;
         budget.bound = 12;
     }
     if let Some(bound) = number("BOUND") {
@@ -46,6 +47,7 @@ pub fn budget() -> Budget {
     }
     if let Some(executions) = number("EXECUTIONS") {
         budget.executions = executions;
+        budget.steps = u64::MAX;
     }
     budget
 }

@@ -37,7 +37,7 @@ impl Words {
 // ---- the explorer's answer ----
 
 fn explored(program: &Program) -> (Outcomes, u64) {
-    let budget = Budget { bound: 40, executions: 3_000_000, ..Budget::default() };
+    let budget = Budget { bound: 40, executions: 3_000_000, steps: u64::MAX, ..Budget::default() };
     let report = Explorer::new(budget).run(|model| {
         let words: &'static Words = model.share(Words(std::cell::UnsafeCell::new([0; LOCATIONS])));
         let handles: Vec<_> = program
