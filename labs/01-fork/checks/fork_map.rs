@@ -1,5 +1,8 @@
 //! Part 2: a map over worker processes: order, sharing of the work, deaths, large results, cleaning up.
 
+use std::thread;
+use std::time::Duration;
+
 use super::*;
 
 type Mapped = Result<Vec<Option<Vec<u8>>>, String>;
@@ -92,9 +95,10 @@ pub fn order_is_not_that_of_completion(check: &mut Check) -> Outcome {
                     if *item == items[1] {
                         second.store(me(), SeqCst);
                     } else {
-                        // The first worker goes on when the second process has ended, its result delivered.
+                        // The first worker goes on when the second has ended and the caller has made of it what it will.
                         spin_until(|| second.load(SeqCst) != 0);
                         spin_until(|| has_ended(second.load(SeqCst)));
+                        until_noticed(caller, second.load(SeqCst));
                     }
                     bytes_of(*item, 500)
                 })
@@ -107,6 +111,21 @@ pub fn order_is_not_that_of_completion(check: &mut Check) -> Outcome {
         "(the worker of item 1 ends first)",
         "`fork_map`: a result's place is its item's, not the order of arrival",
     )
+}
+
+/// Waits until the caller has reaped a child that has ended, or clearly does not want to: it sleeps on (whom the end wakes does
+/// not sleep any more when the child is seen to have ended, but for the blink of an eye), or it is busy with other things.
+fn until_noticed(caller: i32, child: i32) {
+    let processor_time = || observe::cpu_time_of(caller).unwrap_or_default();
+    let before = processor_time();
+    let mut asleep = 0;
+    while observe::state_of(child).is_some()
+        && asleep < 20
+        && processor_time() - before < Duration::from_millis(200)
+    {
+        asleep = if observe::state_of(caller) == Some('S') { asleep + 1 } else { 0 };
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Whether this worker need not wait for the others any more: all `processes` are in `f`, or no further one will be started,
