@@ -71,12 +71,12 @@ pub fn output_flows_through_every_command(check: &mut Check) -> Outcome {
             expected.iter_mut().filter(|byte| **byte == from).for_each(|byte| *byte = to);
         }
         let shown: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
-        let (answer, output) =
-            check.ask(&format!("`pipeline`: {}", shown.join(" | ")), move || run(&commands, &word))?;
-        ensure!(answer == Ok(vec![(false, 0); count]), expected: format!("Exited(0) {count} times for {}", shown.join(" | ")), observed: show_statuses(&answer), look: "`pipeline`");
+        let shown = format!("\"{}\"", shown.join(" | "));
+        let (answer, output) = check.ask(&format!("`pipeline`: {shown}"), move || run(&commands, &word))?;
+        ensure!(answer == Ok(vec![(false, 0); count]), expected: "Exited(0) {count} times for {shown}", observed: show_statuses(&answer), look: "`pipeline`");
         ensure!(
             output == expected,
-            expected: format!("{} from {}", bytes_in_words(&expected), shown.join(" | ")),
+            expected: format!("{} from {shown}", bytes_in_words(&expected)),
             observed: bytes_in_words(&output),
             look: "which end each command gets as descriptor 0 and 1 in `pipeline`"
         );
@@ -240,7 +240,7 @@ pub fn a_closed_stdin_does_no_harm(check: &mut Check) -> Outcome {
     for closed in [vec![0], vec![0, 1]] {
         let word = String::from_utf8(letters(check.rng(), 12)).unwrap_or_default();
         let commands = [command(&format!("echo {word}")), command("cat"), shell("cat >&2")];
-        let shown = format!("echo {word} | cat | cat >&2, called with {closed:?} closed");
+        let shown = format!("\"echo {word} | cat | cat >&2\", called with {closed:?} closed");
         let numbers = closed.clone();
         let (answer, output) = check.ask(&format!("`pipeline`: {shown}"), move || {
             let stderr = memory_file(b"");
