@@ -332,11 +332,31 @@ impl Sleeper<'_> {
             _ => String::new(),
         };
         format!(
-            ". Then {} changes it{because} to {} ({}) and calls nobody.",
+            ". Then {} changes it{because} to {} ({}) and calls nobody.{}",
             story.name(event.thread),
             story.value(u128::from(now)),
-            story.at(change)
+            story.at(change),
+            self.looked_too_early(change).unwrap_or_default()
         )
+    }
+
+    /// Whoever changes one word and then sees an old value of another has read before its change was there for all.
+    fn looked_too_early(&self, change: usize) -> Option<String> {
+        let Sleeper { story, address, .. } = *self;
+        let events = story.events();
+        let changer = events[change].thread;
+        let Stale { read, missed } = stale(story, Some(changer)).filter(|stale| stale.read > change)?;
+        let other = atomic_address(&events[read].what).filter(|other| *other != address)?;
+        Some(format!(
+            " It has read {} from {} ({}) although {} had stored {} ({}). Between a change of one word and a look at \
+             another there must be a fence, or both must be SeqCst: otherwise the look may come first.",
+            left(story, read, other, reads),
+            story.word(other),
+            story.at(read),
+            story.name(events[missed].thread),
+            left(story, missed, other, stores),
+            story.at(missed),
+        ))
     }
 
     /// Whom a call woke instead.

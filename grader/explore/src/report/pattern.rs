@@ -40,6 +40,15 @@ pub fn torn(story: &Story, only: Option<usize>) -> Option<Torn> {
         if found.is_some_and(|found| found == seen || !matches!(events[look].what, What::Load { .. })) {
             continue;
         }
+        // Whoever wakes a sleeper next has looked at what the update found.
+        let next = events[act + 1..].iter().find(|event| event.thread == thread);
+        if found.is_some()
+            && next.is_some_and(
+                |next| matches!(next.what, What::Wake { address: woken, .. } if woken == address),
+            )
+        {
+            continue;
+        }
         let changed = |index: &usize| {
             events[*index].thread != thread
                 && stores(&events[*index], address).is_some_and(|value| value != seen)
