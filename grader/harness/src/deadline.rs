@@ -57,6 +57,8 @@ pub(crate) struct Deadline {
     waited: Duration,
     /// Processor time of the processes that had ended when it started.
     used: Duration,
+    /// Since when every look has found them ready to run and denied a processor.
+    denied: Option<Instant>,
 }
 
 impl Deadline {
@@ -64,7 +66,7 @@ impl Deadline {
     pub(crate) fn new(limit: Duration) -> Deadline {
         let now = Instant::now();
         let (waited, used) = (waited_here(), used_by_ended());
-        Deadline { start: now, limit, steps: steps(), moved: now, waited, used }
+        Deadline { start: now, limit, steps: steps(), moved: now, waited, used, denied: None }
     }
 
     pub(crate) fn limit(&self) -> Duration {
@@ -80,8 +82,11 @@ impl Deadline {
         let everybody: Vec<i32> =
             pids.iter().flat_map(|&pid| observe::descendants_of(pid).into_iter().chain([pid])).collect();
         let denied = self.used(&everybody) < self.limit / USED && everybody.iter().any(|&pid| is_ready(pid));
+        // Whoever naps is ready now and then; whoever gets no processor is ready all the time.
+        self.denied = denied.then(|| self.denied.unwrap_or_else(Instant::now));
         if elapsed > self.limit * LONGEST {
-            return if denied { Time::Denied } else { Time::Over };
+            let all_the_time = self.denied.is_some_and(|since| since.elapsed() >= self.limit);
+            return if all_the_time { Time::Denied } else { Time::Over };
         }
         let now = steps();
         if now != self.steps {
@@ -146,8 +151,16 @@ mod tests {
     use super::*;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     const LIMIT: Duration = Duration::from_millis(100);
+
+    /// What ended children have used is known for all of them together.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// What a deadline says about a child in the end.
     fn in_the_end(mut child: Child) -> Time {
@@ -189,6 +202,7 @@ mod tests {
 
     #[test]
     fn who_gets_no_processor_is_not_stuck() {
+        let _alone = alone();
         let mut hog = busy(libc::SCHED_OTHER);
         while observe::cpu_time_of(hog.id() as i32) < Some(Duration::from_millis(5)) {
             std::thread::yield_now();
@@ -200,7 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn who_naps_is_stuck() {
+        let _alone = alone();
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do sleep 0.001; done"]);
+        // A session of its own, so that the last nap goes as well.
+        let child = command.process_group(0).spawn().unwrap();
+        let group = child.id() as i32;
+        let time = in_the_end(child);
+        // SAFETY: plain system call.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+        assert_eq!(time, Time::Over);
+    }
+
+    #[test]
     fn who_sleeps_is_stuck() {
+        let _alone = alone();
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
         while observe::name_of(child.id() as i32).as_deref() != Some("sleep")
             || observe::state_of(child.id() as i32) != Some('S')
