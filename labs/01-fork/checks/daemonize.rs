@@ -178,7 +178,8 @@ pub fn a_failed_daemon_is_an_error(check: &mut Check) -> Outcome {
         let runs = Shared::new(AtomicU32::new(0));
         // For a plan, which lives as long as it likes: the check's process ends soon.
         let failed: &'static Shared<AtomicUsize> = Box::leak(Box::new(Shared::new(AtomicUsize::new(0))));
-        let answer = ask(check, "`daemonize`", &format!("`daemonize` when {what} fails"), |home| {
+        let doing = format!("`daemonize` when {what} fails");
+        let (answer, left) = ask(check, "`daemonize`", &doing, |home| {
             let caller = me();
             let plan = Plan::new(move |made| {
                 if !made.is(call) || (call == "fork" && (me() == caller) != (step == 0)) {
@@ -191,8 +192,11 @@ pub fn a_failed_daemon_is_an_error(check: &mut Check) -> Outcome {
                 runs.fetch_add(1, SeqCst);
             };
             let (answer, _) = faults::with(plan, || home.call(|| daemonize(run)));
-            answer.map(|_| ()).map_err(|error| errno_and_text(&error))
+            let left = children();
+            reap_all();
+            (answer.map(|_| ()).map_err(|error| errno_and_text(&error)), left)
         })?;
+        ensure!(left == 0, expected: "the caller has no child left when {what} fails", observed: "{left} of its children are left, running or waiting to be reaped", look: "`daemonize`: wait for the process in between, whatever becomes of it");
         // The daemon that found out is on its way out.
         let supervisor = me();
         check.wait_until("every process that `daemonize` started has ended", || {
