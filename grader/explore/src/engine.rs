@@ -711,7 +711,7 @@ impl Engine {
         let (go_on, thread) = unsafe {
             let this = &mut *engine;
             let thread = this.running;
-            this.threads[thread].pending = operation;
+            this.threads[thread].makes(operation);
             match spin {
                 Spin::No => {}
                 Spin::Stuck => this.spinning |= 1 << thread,

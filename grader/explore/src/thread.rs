@@ -146,6 +146,8 @@ pub struct Thread {
     next_visit: usize,
     /// What it looked at since it last made progress: location and version.
     pub watched: Vec<(u32, u32)>,
+    /// Pauses in a row, with nothing between them that others could see.
+    pauses: u32,
 }
 
 impl Thread {
@@ -167,6 +169,7 @@ impl Thread {
             visits: [Visit::default(); 8],
             next_visit: 0,
             watched: Vec::new(),
+            pauses: 0,
         }
     }
 
@@ -187,6 +190,22 @@ impl Thread {
         self.visits = [Visit::default(); 8];
         self.next_visit = 0;
         self.watched.clear();
+        self.pauses = 0;
+    }
+
+    /// It makes a step.
+    #[inline]
+    pub fn makes(&mut self, operation: Operation) {
+        self.pauses = if operation.kind == Kind::Yield { self.pauses + 1 } else { 0 };
+        self.pending = operation;
+    }
+
+    /// It pauses: whether right after another pause, so that it changes nothing for anybody and is no step. Now and then it is
+    /// one all the same, or a loop of pauses would have no end.
+    pub fn pauses_again(&mut self) -> bool {
+        let again = !self.pauses.is_multiple_of(64);
+        self.pauses += u32::from(again);
+        again
     }
 
     /// It changed something or saw something new.

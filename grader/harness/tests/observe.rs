@@ -180,7 +180,7 @@ rusty_fork_test! {
         let label = Label { name: "the lock".to_owned(), start: page.addr(), len: 64 };
         let root = Root { pid: child.0, name: "the locker".to_owned() };
         says(&observe::hang_report_of(&[root], &[label]), &[
-            &format!("process {} (the locker) waits in futex(`the lock`, byte 8): the word is 0", child.0),
+            &format!("process {} (the locker) waits in futex(the lock, byte 8): the word is 0", child.0),
             "so nobody is left to wake it",
         ]);
     }

@@ -227,6 +227,8 @@ pub fn clients_come_and_go(check: &mut Check) -> Outcome {
     let deaf = connected(&path)?;
     let good = connected(&path)?;
     let (mut asked, mut sent_away, mut waiting, mut replies) = (0u64, false, false, 0);
+    // The good client's numbers are none of the other's.
+    let (mut turn, mut strange) = (1 << 32, None::<Vec<u8>>);
     check.wait_until("a client is answered while another one does not read its replies", || {
         for _ in 0..50 {
             match post(&deaf, &numbered(asked, &[b'x'; 3000])) {
@@ -237,15 +239,25 @@ pub fn clients_come_and_go(check: &mut Check) -> Outcome {
         }
         // Some 45 requests and as many replies go into the kernel's buffers.
         let full = sent_away || asked > 150;
-        if !packets(&good).is_empty() {
+        let got = packets(&good);
+        if !got.is_empty() {
+            strange = got.into_iter().find(|reply| *reply != numbered(turn, b"em"));
+            if strange.is_some() {
+                return true;
+            }
             waiting = false;
             replies += u32::from(full);
+            turn += 1;
         }
         if !waiting {
-            waiting = post(&good, &numbered(7, b"me")).is_ok();
+            waiting = post(&good, &numbered(turn, b"me")).is_ok();
         }
         replies > 3 || server.student.ended()
     })?;
+    if let Some(reply) = &strange {
+        let (number, message) = read_number(reply);
+        ensure!(strange.is_none(), expected: format!("the reply \"em\" with number {turn}"), observed: format!("number {number} and {} bytes, the reply to another client", message.len()), look: "`RpcServer::serve`");
+    }
     check.note(format!("40 clients came and went; one sent {asked} requests and read no reply"));
     drop((deaf, good));
     server.stop(&allowed, &path)

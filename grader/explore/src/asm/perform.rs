@@ -178,6 +178,9 @@ impl Point {
                     });
                 }
                 (Act::Pause, _) => {
+                    if (&mut (*engine).threads)[(*engine).running].pauses_again() {
+                        return Done::Yes;
+                    }
                     Engine::step(engine, &Stop { pc, registers }, Operation::without_memory(Kind::Yield));
                     (*engine).record(&Stop { pc, registers }, |_| What::Yield);
                 }

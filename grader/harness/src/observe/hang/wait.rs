@@ -173,8 +173,8 @@ impl Thread {
             .iter()
             .find(|label| address.wrapping_sub(label.start) < label.len)
             .map(|label| match address - label.start {
-                0 => format!("`{}`", label.name),
-                offset => format!("`{}`, byte {offset}", label.name),
+                0 => label.name.clone(),
+                offset => format!("{}, byte {offset}", label.name),
             })
             .unwrap_or_else(|| format!("{address:#x}"));
         let command = arguments[1] as i32 & libc::FUTEX_CMD_MASK;
