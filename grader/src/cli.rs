@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sandbox::tier::Tier;
 use crate::subject::Subject;
 
 /// Builds the labs, runs their checks, and says what was earned and why.
 ///
 /// Exit codes: 0 every possible point earned; 1 points lost; 2 usage; 3 the course is inconsistent;
-/// 70 internal error; 130 and 143 when interrupted.
+/// 4 the sandbox that is asked for cannot be had here; 70 internal error; 130 and 143 when interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "grader", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -59,6 +60,8 @@ pub enum Command {
         #[command(flatten)]
         pace: PaceArgs,
     },
+    /// Say how well this machine can shut checks in, and what to do for better
+    Doctor,
     /// Check the course itself: stubs score nothing, references and variants everything, mutants are caught
     Verify {
         /// Labs to verify (default: all)
@@ -110,6 +113,12 @@ pub struct PaceArgs {
     /// Stretch every deadline by this factor
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     pub time_budget: f64,
+    /// Shut checks in this way and no other: 0, 1, 2, 3 or open (default: the best that works here)
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<Tier>,
+    /// Do not run checks that are shut in less well than this
+    #[arg(long, value_name = "TIER")]
+    pub require_tier: Option<Tier>,
 }
 
 /// The forms of a report.

@@ -31,6 +31,12 @@ pub fn kill(pid: i32) {
     Processes::now().kill(&[pid]);
 }
 
+/// Asks a warden to end its check.
+pub fn tell_to_end(warden: i32) {
+    // SAFETY: `kill` takes two integers; our own child has not been waited for.
+    unsafe { libc::kill(warden, libc::SIGTERM) };
+}
+
 /// Kills and reaps what is left of the process group of a child that has ended.
 pub fn end_group(group: i32) {
     // SAFETY: `kill` takes two integers; every process of the group descends from our child.
@@ -41,8 +47,8 @@ pub fn end_group(group: i32) {
 
 /// Kills and reaps the orphans of a check process that has ended. Returns those that were still alive.
 ///
-/// An orphan is told by its session, the check's own, or by `marker` in its environment. While nothing
-/// else runs, every stranger among our children is one.
+/// There is one only when the warden `check` could not end its own. It is told by `marker` in its environment. While
+/// nothing else runs, every stranger among our children is one.
 pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
     let own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut named = BTreeMap::new();
@@ -52,10 +58,7 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
         let us = std::process::id().cast_signed();
         let orphans: Vec<i32> = processes
             .children(us)
-            .filter(|(pid, process)| {
-                !own.contains(pid)
-                    && (own.as_slice() == [check] || process.session == check || is_marked(*pid, marker))
-            })
+            .filter(|(pid, _)| !own.contains(pid) && (own.as_slice() == [check] || is_marked(*pid, marker)))
             .map(|(pid, _)| pid)
             .collect();
         if orphans.is_empty() || Instant::now() > limit {
@@ -80,7 +83,6 @@ struct Process {
     state: char,
     parent: i32,
     group: i32,
-    session: i32,
 }
 
 /// The processes of this machine at one moment. One look is used for all there is to kill: a submission may leave
@@ -134,7 +136,7 @@ impl Processes {
     }
 }
 
-/// See proc_pid_stat(5): `pid (name) state parent group session …`; the name may hold anything.
+/// See proc_pid_stat(5): `pid (name) state parent group …`; the name may hold anything.
 fn process(pid: i32) -> Option<Process> {
     let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&bytes);
@@ -145,7 +147,6 @@ fn process(pid: i32) -> Option<Process> {
         state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
         group: fields.next()?.parse().ok()?,
-        session: fields.next()?.parse().ok()?,
     })
 }
 

@@ -12,6 +12,8 @@ pub enum Error {
     Usage(String),
     /// The course contradicts itself; one sentence each.
     Course(Vec<String>),
+    /// The machine does not offer the sandbox that is asked for.
+    Sandbox(String),
     /// The machine or the toolchain did not do what the grader needs.
     Internal(String),
     /// SIGINT or SIGTERM arrived; holds the signal's number.
@@ -27,6 +29,7 @@ impl Error {
         match self {
             Error::Usage(_) => ExitCode::Usage,
             Error::Course(_) => ExitCode::InconsistentCourse,
+            Error::Sandbox(_) => ExitCode::NoSandbox,
             Error::Internal(_) => ExitCode::Internal,
             Error::Interrupted(signal) => ExitCode::Interrupted(*signal),
         }
@@ -41,7 +44,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(text) | Error::Internal(text) => f.write_str(text),
+            Error::Usage(text) | Error::Sandbox(text) | Error::Internal(text) => f.write_str(text),
             Error::Course(sentences) => f.write_str(&sentences.join("\n       ")),
             Error::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }

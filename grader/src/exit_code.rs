@@ -11,6 +11,8 @@ pub enum ExitCode {
     Usage,
     /// 3: the course is inconsistent: a bad `lab.toml`, a mutant that survives.
     InconsistentCourse,
+    /// 4: the machine does not offer the sandbox that `--tier` or `--require-tier` asks for.
+    NoSandbox,
     /// 70: the grader, the toolchain or the machine failed.
     Internal,
     /// 128 + n: ended by signal n (130 for SIGINT, 143 for SIGTERM).
@@ -25,6 +27,7 @@ impl ExitCode {
             ExitCode::PointsLost => 1,
             ExitCode::Usage => 2,
             ExitCode::InconsistentCourse => 3,
+            ExitCode::NoSandbox => 4,
             ExitCode::Internal => 70,
             ExitCode::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(255),
         }

@@ -10,6 +10,8 @@ use crate::lab::{Check, Evidence, Lab, Part};
 use crate::progress::Progress;
 use crate::report::{CheckReport, LabReport, Report};
 use crate::runner::{Ran, Runner, Task, check_seed};
+use crate::sandbox::probe;
+use crate::sandbox::tier::Tier;
 use crate::scratch::{Scratch, Unit};
 use crate::subject::Subject;
 use crate::twin::{self, Twins};
@@ -26,6 +28,10 @@ pub struct Settings {
     pub jobs: usize,
     /// Stretches every deadline.
     pub time_budget: f64,
+    /// How checks are shut in, if not as well as possible.
+    pub tier: Option<Tier>,
+    /// How well they must be.
+    pub require_tier: Option<Tier>,
 }
 
 /// Who hears of results while the run goes on.
@@ -65,6 +71,7 @@ pub fn grade(
     }
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
+    let tier = probe::choose(&scratch.root, settings.tier, settings.require_tier)?;
     write(&scratch, course, &units)?;
     let explored: Vec<Unit<'_>> = selections
         .iter()
@@ -81,6 +88,7 @@ pub fn grade(
                 selections,
                 settings,
                 slowness,
+                tier,
                 scratch: &scratch,
                 units: &units,
                 unreadable,
@@ -98,6 +106,7 @@ struct Run<'a> {
     selections: &'a [Selection<'a>],
     settings: &'a Settings,
     slowness: f64,
+    tier: Tier,
     scratch: &'a Scratch,
     units: &'a [Unit<'a>],
     unreadable: BTreeMap<&'a str, String>,
@@ -107,13 +116,14 @@ struct Run<'a> {
 
 /// Builds the check binaries and runs the checks, while the explored twins are being built.
 fn run(run: Run<'_>, listener: &mut (dyn Listener + Send)) -> Result<Report> {
-    let Run { course, selections, settings, slowness, scratch, units, unreadable, twins, progress } = run;
+    let Run { course, selections, settings, slowness, tier, scratch, units, unreadable, twins, progress } =
+        run;
     let builds = match build(scratch, course, units, progress) {
         // What was not built was not run either: the report says so.
         Err(Error::Interrupted(_)) => BTreeMap::new(),
         builds => builds?,
     };
-    let runner = Runner { course, scratch, slowness, time_budget: settings.time_budget, jobs: settings.jobs };
+    let runner = Runner::new(course, scratch, settings, slowness, tier);
 
     let slots: Vec<(&Lab, &Part, &Check)> = selections
         .iter()
@@ -167,7 +177,7 @@ fn run(run: Run<'_>, listener: &mut (dyn Listener + Send)) -> Result<Report> {
     let labs = selections.iter().map(|selection| {
         LabReport::new(selection.lab, results.by_ref().take(selection.checks.len()).collect())
     });
-    Ok(Report::new(labs.collect(), settings, slowness))
+    Ok(Report::new(labs.collect(), settings, slowness, tier))
 }
 
 /// The results so far; those before the first gap have been shown.

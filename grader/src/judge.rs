@@ -2,7 +2,7 @@
 
 use harness::event::Event;
 
-use crate::sandbox::{Execution, Exit, Stopped};
+use crate::sandbox::{Execution, Exit, Resource, Stopped};
 use crate::verdict::Verdict;
 
 /// The verdict on an execution. The first rule that applies decides.
@@ -25,6 +25,7 @@ pub fn judge(execution: &Execution) -> Verdict {
     };
     let stopped = || match execution.stopped? {
         Stopped::Overran => None,
+        Stopped::Exhausted(resource) => Some(crashed(exhausted(resource))),
         Stopped::Flooded => Some(crashed("it wrote more than 64 MiB of output and was stopped")),
         Stopped::Interrupted => {
             Some(Verdict::Inconclusive { why: "the run was interrupted before this check ended".to_owned() })
@@ -77,6 +78,13 @@ impl Told {
             }
         };
         (told == self).then_some(verdict)
+    }
+}
+
+fn exhausted(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Memory => "its processes took more than 2 GiB of memory together and were stopped",
+        Resource::Processes => "it started more than 512 processes and was stopped",
     }
 }
 
@@ -208,6 +216,16 @@ mod tests {
     fn a_flood_of_output_is_a_crash() {
         let killed = Execution { exit: Exit::Signal(9), stopped: Some(Stopped::Flooded), ..execution(&[]) };
         check(&killed, "crashed: it wrote more than 64 MiB");
+    }
+
+    #[test]
+    fn a_check_that_takes_too_much_is_a_crash() {
+        for (resource, words) in
+            [(Resource::Memory, "2 GiB of memory"), (Resource::Processes, "512 processes")]
+        {
+            let stopped = Some(Stopped::Exhausted(resource));
+            check(&Execution { exit: Exit::Signal(9), stopped, ..execution(&[]) }, words);
+        }
     }
 
     #[test]

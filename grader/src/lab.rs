@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::sandbox::tier::Need;
+
 /// One lab of the course.
 #[derive(Debug, Clone)]
 pub struct Lab {
@@ -59,6 +61,9 @@ pub struct Check {
     pub says: String,
     /// The kind of evidence the check rests on.
     pub evidence: Evidence,
+    /// What its proof needs of the sandbox. Where that cannot be had, the check is Inconclusive.
+    #[serde(default)]
+    pub needs: Vec<Need>,
 }
 
 /// The kinds of evidence.

@@ -5,6 +5,7 @@ mod cli;
 mod compile;
 mod course;
 mod descendants;
+mod doctor;
 mod error;
 mod exit_code;
 mod grade;
@@ -44,6 +45,12 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = twin::in_place_of_rustc() {
         return code;
     }
+    if let Some(code) = sandbox::warden::in_place_of_grader() {
+        return code;
+    }
+    if let Some(code) = sandbox::probe::in_place_of_check() {
+        return code;
+    }
     let cli = Cli::parse();
     run(cli)
         .unwrap_or_else(|error| {
@@ -71,6 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let settings = settings(subject, &pace)?;
             replay::replay(&course, &lab, &check, &schedule, step, &settings)
         }
+        Some(Command::Doctor) => doctor::doctor(&course),
         Some(Command::Verify { labs, runs, messages, pace }) => {
             let settings = settings(Subject::Submission, &pace)?;
             let findings = verify::verify(&course, &labs, runs, messages, &settings)?;
@@ -104,5 +112,12 @@ fn settings(subject: Subject, pace: &PaceArgs) -> Result<Settings> {
             u64::from(now.subsec_nanos()) % 1_000_000
         }
     };
-    Ok(Settings { subject, seed, jobs: pace.jobs.into(), time_budget: pace.time_budget })
+    Ok(Settings {
+        subject,
+        seed,
+        jobs: pace.jobs.into(),
+        time_budget: pace.time_budget,
+        tier: pace.tier,
+        require_tier: pace.require_tier,
+    })
 }

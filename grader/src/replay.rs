@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::publish::print;
 use crate::report::terminal;
 use crate::runner::{Ran, Runner, Task, check_seed};
+use crate::sandbox::probe;
 use crate::scratch::{Scratch, Unit};
 use crate::signals;
 use crate::twin::Twins;
@@ -77,13 +78,8 @@ pub fn replay(
             };
         }
     };
-    let runner = Runner {
-        course,
-        scratch: &scratch,
-        slowness: crate::calibrate::slowness(),
-        time_budget: settings.time_budget,
-        jobs: 1,
-    };
+    let tier = probe::choose(&scratch.root, settings.tier, settings.require_tier)?;
+    let runner = Runner::new(course, &scratch, settings, crate::calibrate::slowness(), tier);
     let build = Build::Binary(twin.clone());
     let seed = check_seed(settings.seed, &lab.name, check);
     let task = Task { unit: &unit, build: &build, twins: &twins, check, seed };

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::grade::Settings;
 use crate::lab::{Check, Lab, Part};
 use crate::runner::Ran;
+use crate::sandbox::tier::Tier;
 use crate::score::Score;
 use crate::verdict::Verdict;
 
@@ -27,6 +28,8 @@ pub struct Report {
     pub seed: u64,
     /// The factor by which this machine was found slower than expected.
     pub slowness: f64,
+    /// The tier of the sandbox that the checks ran in; none for an open one.
+    pub tier: Option<u8>,
     /// Over all labs.
     pub score: Score,
     /// In the order of the course.
@@ -99,12 +102,13 @@ pub struct FindingReport {
 
 impl Report {
     /// Adds up the labs.
-    pub fn new(labs: Vec<LabReport>, settings: &Settings, slowness: f64) -> Report {
+    pub fn new(labs: Vec<LabReport>, settings: &Settings, slowness: f64, tier: Tier) -> Report {
         Report {
             schema: SCHEMA,
             subject: settings.subject.to_string(),
             seed: settings.seed,
             slowness,
+            tier: tier.number(),
             score: labs.iter().map(|lab| lab.score).sum(),
             labs,
         }

@@ -1,6 +1,6 @@
 //! Runs checks of built subjects, some at a time, and judges each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,9 +10,11 @@ use harness::event::{Event, Line};
 use crate::compile::{Build, readable_paths};
 use crate::course::Course;
 use crate::error::Result;
+use crate::grade::Settings;
 use crate::judge::judge;
 use crate::lab::{Check, Evidence};
 use crate::machine_code::{self, Broken, Seen};
+use crate::sandbox::tier::Tier;
 use crate::sandbox::{self, Order};
 use crate::scratch::{Scratch, Unit};
 use crate::twin::Twins;
@@ -54,14 +56,41 @@ pub struct Runner<'a> {
     /// Where they run.
     pub scratch: &'a Scratch,
     /// How slow this machine is; at least 1.
-    pub slowness: f64,
+    slowness: f64,
     /// The factor the user asks for on top.
-    pub time_budget: f64,
+    time_budget: f64,
     /// How many checks run at a time.
-    pub jobs: usize,
+    jobs: usize,
+    /// How checks are shut in.
+    tier: Tier,
+    /// Folders that a check has no business in.
+    hidden: Vec<PathBuf>,
 }
 
-impl Runner<'_> {
+impl<'r> Runner<'r> {
+    /// A runner on a machine that is so slow and offers this sandbox.
+    pub fn new(
+        course: &'r Course,
+        scratch: &'r Scratch,
+        settings: &Settings,
+        slowness: f64,
+        tier: Tier,
+    ) -> Runner<'r> {
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.parent().is_some());
+        let common = ["/home", "/root", "/run", "/mnt", "/media"].map(PathBuf::from);
+        let own = [course.root.clone(), scratch.root.clone()];
+        let hidden = common.into_iter().chain(home).chain(own).collect();
+        Runner {
+            course,
+            scratch,
+            slowness,
+            time_budget: settings.time_budget,
+            jobs: settings.jobs,
+            tier,
+            hidden,
+        }
+    }
+
     /// Runs all tasks; the results come in the order of the tasks. `review` may change a result, and
     /// `done` hears of each with its number, in the order in which they end.
     ///
@@ -113,6 +142,13 @@ impl Runner<'_> {
         };
         if crate::signals::received().is_some() {
             return Ok(Ran::without_running(Verdict::interrupted()));
+        }
+        if let Some(need) = task.check.needs.iter().find(|&&need| !self.tier.gives(need)) {
+            let why = format!(
+                "the check needs {need}, which the sandbox of tier {} does not give; `grader doctor` says more",
+                self.tier
+            );
+            return Ok(Ran::without_running(Verdict::Inconclusive { why }));
         }
         if task.check.evidence != Evidence::Explore {
             return self.execute(binary, task);
@@ -169,6 +205,8 @@ impl Runner<'_> {
             slowness: factor.max(1.0),
             replay,
             scratch: &self.scratch.root,
+            tier: self.tier,
+            hidden: &self.hidden,
         })?;
         let readable = |text: &str| self.readable(text, task);
         let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);

@@ -19,6 +19,7 @@ use crate::grade::Settings;
 use crate::lab::{Evidence, Lab};
 use crate::progress::Progress;
 use crate::runner::{Runner, Task, check_seed};
+use crate::sandbox::probe;
 use crate::scratch::{Scratch, Unit};
 use crate::twin::Twins;
 
@@ -61,13 +62,8 @@ pub fn verify(
     for lab in &labs {
         runnable.insert(lab.name.as_str(), compare_names(lab, &plan, &builds, &mut findings));
     }
-    let runner = Runner {
-        course,
-        scratch: &scratch,
-        slowness,
-        time_budget: settings.time_budget,
-        jobs: settings.jobs,
-    };
+    let tier = probe::choose(&scratch.root, settings.tier, settings.require_tier)?;
+    let runner = Runner::new(course, &scratch, settings, slowness, tier);
     let tasks = plan.iter().filter_map(|planned| {
         let build = builds.get(&planned.unit.id).filter(|build| matches!(build, Build::Binary(_)))?;
         Some(planned.tasks(build, &twins, runnable.get(planned.unit.lab.name.as_str())?, runs, settings))

@@ -1,0 +1,202 @@
+//! The system calls that a check does without: those that reach outside, that only an attack on the kernel needs, or that
+//! would take the supervisor over.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter, sock_filter,
+};
+
+/// Refused with EPERM whatever the arguments.
+const REFUSED: &[c_long] = &[
+    // File systems and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_quotactl,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    // The machine.
+    libc::SYS_reboot,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_syslog,
+    // Wide doors into the kernel.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_fanotify_init,
+    // Another process's memory and descriptors; reading is what the checks observe with.
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+];
+
+/// The child gets the caller's parent: it would not be the supervisor's to look after.
+const CLONE_BITS: [i32; 8] = [
+    libc::CLONE_PARENT,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+/// Installs the filter for the calling thread and all it starts. `untouchable` are processes that get no signal from it,
+/// where nothing else keeps signals inside.
+///
+/// # Errors
+/// When the kernel has no system-call filters.
+pub fn install(untouchable: &[i32]) -> Result<(), String> {
+    let refused = program(untouchable).map_err(|error| format!("seccomp: {error}"))?;
+    for filter in [refused, absent()] {
+        apply_filter(&filter).map_err(|error| format!("seccomp: {error}"))?;
+    }
+    Ok(())
+}
+
+fn program(untouchable: &[i32]) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|&call| (call, Vec::new())).collect();
+    let bits = CLONE_BITS.iter().map(|bit| {
+        let bit = u64::from(bit.cast_unsigned());
+        when(0, SeccompCmpOp::MaskedEq(bit), bit)
+    });
+    rules.insert(libc::SYS_clone, bits.collect::<Result<_, _>>()?);
+    // Only the sockets of this machine's own processes.
+    rules.insert(libc::SYS_socket, vec![when(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?]);
+    // Tracing begins with the traced process's own request; nobody is attached to.
+    let attach = [libc::PTRACE_ATTACH, libc::PTRACE_SEIZE].map(|request| u64::from(request));
+    let attach = attach.into_iter().map(|request| when(0, SeccompCmpOp::Eq, request));
+    rules.insert(libc::SYS_ptrace, attach.collect::<Result<_, _>>()?);
+    // Pushing characters into a terminal.
+    rules.insert(libc::SYS_ioctl, vec![when(1, SeccompCmpOp::Eq, libc::TIOCSTI)?]);
+    let signalling = [
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_tgkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_pidfd_open,
+    ];
+    for call in signalling {
+        let mut targets = untouchable.to_vec();
+        if call == libc::SYS_kill {
+            targets.extend(untouchable.iter().map(|pid| -pid));
+            // Everybody that may be signalled.
+            targets.push(-1);
+        }
+        let equal = |pid: &i32| when(0, SeccompCmpOp::Eq, u64::from(pid.cast_unsigned()));
+        let conditions: Vec<SeccompRule> = targets.iter().map(equal).collect::<Result<_, _>>()?;
+        // A call without conditions would be refused altogether.
+        if !conditions.is_empty() {
+            rules.insert(call, conditions);
+        }
+    }
+    let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    SeccompFilter::new(rules, SeccompAction::Allow, refusal, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// A rule for the lower half of one argument.
+fn when(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?])
+}
+
+/// Offset of the call's number in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+/// Calls of the x32 interface have this bit; a filter by number would not know them.
+const X32: u32 = 0x4000_0000;
+
+/// `clone3` does not exist, whose flags are in memory where no filter can read them (glibc then calls `clone`); nor does x32.
+fn absent() -> BpfProgram {
+    let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+    vec![
+        load(NUMBER),
+        jump(libc::BPF_JGE, X32, 1, 0),
+        jump(libc::BPF_JEQ, libc::SYS_clone3 as u32, 0, 1),
+        end(enosys),
+        end(libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
+/// The filter that asks the listener about each new process and thread.
+pub fn asks_for_forks() -> BpfProgram {
+    vec![
+        load(NUMBER),
+        jump(libc::BPF_JEQ, libc::SYS_clone as u32, 2, 0),
+        jump(libc::BPF_JEQ, libc::SYS_fork as u32, 1, 0),
+        jump(libc::BPF_JEQ, libc::SYS_vfork as u32, 0, 1),
+        end(libc::SECCOMP_RET_USER_NOTIF),
+        end(libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
+fn load(offset: u32) -> sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+}
+
+/// Compares with `value`; goes so many instructions further if it is so, and if it is not.
+fn jump(comparison: u32, value: u32, yes: u8, no: u8) -> sock_filter {
+    instruction(libc::BPF_JMP | comparison | libc::BPF_K, yes, no, value)
+}
+
+fn end(value: u32) -> sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, value)
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_is_small_enough_for_the_kernel() {
+        let length = program(&[4711, 4712]).expect("a program").len();
+        assert!(length < 1000, "{length} instructions");
+    }
+
+    #[test]
+    fn every_jump_lands_inside() {
+        for filter in [absent(), asks_for_forks(), program(&[]).expect("a program")] {
+            for (place, step) in filter.iter().enumerate() {
+                let is_jump = u32::from(step.code) & 7 == libc::BPF_JMP;
+                let furthest = place + 1 + usize::from(step.jt.max(step.jf));
+                assert!(!is_jump || furthest < filter.len(), "{place}: {step:?}");
+            }
+        }
+    }
+}

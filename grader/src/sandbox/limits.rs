@@ -1,0 +1,96 @@
+//! What a check may take of the machine: limits that the kernel keeps for each process, and a look now and then at what all
+//! processes of the check take together.
+
+use std::fs;
+use std::io;
+
+use harness::observe::descendants_of;
+use nix::sys::resource::{Resource as Rlimit, getrlimit, rlim_t, setrlimit};
+
+use super::word::Resource;
+
+/// The largest file, in bytes.
+pub const LARGEST_FILE: u64 = 256 * MIB;
+/// The size of the check's directory and of `/dev/shm`, where they are its own; in bytes.
+pub const DISK: u64 = 512 * MIB;
+/// The most files in each of them.
+pub const FILES: u64 = 200_000;
+/// What all System V segments together may hold, where the table is the check's own; in bytes.
+pub const SEGMENTS: u64 = 512 * MIB;
+/// Processes and threads, where the kernel can count those of one check.
+pub const TASKS: u64 = 4096;
+
+/// More processes than this end the check.
+pub const PROCESSES: usize = 512;
+/// More memory than this, in all its processes together, ends the check; in bytes.
+pub const MEMORY: u64 = 2048 * MIB;
+/// Address space of one process: room for many stacks and reserved regions; in bytes.
+const ADDRESSES: u64 = 64 * 1024 * MIB;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Sets the limits of the calling process and of all it starts, for good.
+///
+/// `counts_tasks`: the user number is the check's own, or the namespace is, so that the kernel's count of the user's
+/// processes is a count of the check's.
+pub fn set(counts_tasks: bool) -> io::Result<()> {
+    let mut all = vec![
+        (Rlimit::RLIMIT_CORE, 0),
+        (Rlimit::RLIMIT_FSIZE, LARGEST_FILE),
+        (Rlimit::RLIMIT_AS, ADDRESSES),
+        // POSIX queues of the user, in bytes: the usual limit of the kernel.
+        (Rlimit::RLIMIT_MSGQUEUE, 819_200),
+    ];
+    all.extend(counts_tasks.then_some((Rlimit::RLIMIT_NPROC, TASKS)));
+    for (limit, most) in all {
+        lower(limit, most)?;
+    }
+    Ok(())
+}
+
+fn lower(limit: Rlimit, most: rlim_t) -> io::Result<()> {
+    let (soft, hard) = getrlimit(limit)?;
+    Ok(setrlimit(limit, soft.min(most), hard.min(most))?)
+}
+
+/// Whether the processes below `pid` take too much together.
+pub fn exhausted(pid: i32) -> Option<Resource> {
+    let family = descendants_of(pid);
+    if family.len() > PROCESSES {
+        return Some(Resource::Processes);
+    }
+    // Pages that several processes share count several times here, and once in the second, dearer look.
+    let rough: u64 = family.iter().filter_map(|&pid| resident(pid)).sum();
+    let exact = || family.iter().filter_map(|&pid| proportional(pid)).sum::<u64>();
+    (rough > MEMORY && exact() > MEMORY).then_some(Resource::Memory)
+}
+
+/// Resident memory in bytes: the second figure of `/proc/PID/statm`, in pages.
+fn resident(pid: i32) -> Option<u64> {
+    let figures = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    Some(figures.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
+}
+
+/// Resident memory in bytes, shared pages in equal parts.
+fn proportional(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_family_is_not_too_much() {
+        assert_eq!(exhausted(std::process::id().cast_signed()), None);
+    }
+
+    #[test]
+    fn memory_is_counted() {
+        let us = std::process::id().cast_signed();
+        let (all, part) = (resident(us).unwrap_or_default(), proportional(us).unwrap_or_default());
+        assert!(part > 100 * 1024 && part <= all + MIB, "{part} of {all}");
+    }
+}

@@ -1,0 +1,70 @@
+//! What the warden tells the grader about a check, over a pipe that no submission ever holds.
+//!
+//! One JSON value a line. A line that is none is taken for a broken warden, never for a pass.
+
+use std::fs::File;
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::Exit;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// The sandbox could not be made: what failed.
+    Failed(String),
+    /// The check process ended.
+    Ended(Exit),
+    /// A process that outlived the check, by number and name.
+    Left(String),
+    /// The check was ended because it took too much.
+    Exhausted(Resource),
+}
+
+/// What a check can take too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resource {
+    /// Memory of all its processes together.
+    Memory,
+    /// Processes.
+    Processes,
+}
+
+impl Word {
+    /// Writes the line. A grader that is gone is not told.
+    pub fn say(&self, mut to: &File) {
+        if let Ok(mut line) = serde_json::to_vec(self) {
+            line.push(b'\n');
+            let _ = to.write_all(&line);
+        }
+    }
+
+    /// Reads all lines; `None` if one is broken.
+    pub fn read_all(bytes: &[u8]) -> Option<Vec<Word>> {
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_through() {
+        let words = [
+            Word::Left("process 7 (a\nb)".to_owned()),
+            Word::Exhausted(Resource::Memory),
+            Word::Ended(Exit::Signal(9)),
+        ];
+        let mut bytes = Vec::new();
+        for word in &words {
+            bytes.extend(serde_json::to_vec(word).expect("a line"));
+            bytes.push(b'\n');
+        }
+        assert_eq!(Word::read_all(&bytes).as_deref(), Some(&words[..]));
+        bytes.truncate(bytes.len() - 3);
+        assert_eq!(Word::read_all(&bytes), None);
+    }
+}
