@@ -17,7 +17,7 @@ use crate::scratch::Scratch;
 /// Failures of ours.
 pub fn doctor(course: &Course) -> Result<ExitCode> {
     let scratch = Scratch::open(course, || ())?;
-    let findings = probe::tiers(&scratch.root, true)?;
+    let findings = probe::tiers(course, &scratch, true)?;
     print(&render(&findings, &Machine::look()))?;
     Ok(ExitCode::FullMarks)
 }

@@ -71,7 +71,7 @@ pub fn grade(
     }
     let progress = Progress::start();
     let scratch = Scratch::open(course, || progress.waiting())?;
-    let tier = probe::choose(&scratch.root, settings.tier, settings.require_tier)?;
+    let tier = probe::choose(course, &scratch, settings.tier, settings.require_tier)?;
     write(&scratch, course, &units)?;
     let explored: Vec<Unit<'_>> = selections
         .iter()

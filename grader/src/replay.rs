@@ -78,7 +78,7 @@ pub fn replay(
             };
         }
     };
-    let tier = probe::choose(&scratch.root, settings.tier, settings.require_tier)?;
+    let tier = probe::choose(course, &scratch, settings.tier, settings.require_tier)?;
     let runner = Runner::new(course, &scratch, settings, crate::calibrate::slowness(), tier);
     let build = Build::Binary(twin.clone());
     let seed = check_seed(settings.seed, &lab.name, check);

@@ -14,6 +14,7 @@ use crate::grade::Settings;
 use crate::judge::judge;
 use crate::lab::{Check, Evidence};
 use crate::machine_code::{self, Broken, Seen};
+use crate::sandbox::probe;
 use crate::sandbox::tier::Tier;
 use crate::sandbox::{self, Order};
 use crate::scratch::{Scratch, Unit};
@@ -65,6 +66,8 @@ pub struct Runner<'a> {
     tier: Tier,
     /// Folders that a check has no business in.
     hidden: Vec<PathBuf>,
+    /// Folders that it may read.
+    shown: Vec<PathBuf>,
 }
 
 impl<'r> Runner<'r> {
@@ -79,6 +82,7 @@ impl<'r> Runner<'r> {
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.parent().is_some());
         let common = ["/home", "/root", "/run", "/mnt", "/media"].map(PathBuf::from);
         let own = [course.root.clone(), scratch.root.clone()];
+        let shown = probe::shown(course, scratch);
         let hidden = common.into_iter().chain(home).chain(own).collect();
         Runner {
             course,
@@ -88,6 +92,7 @@ impl<'r> Runner<'r> {
             jobs: settings.jobs,
             tier,
             hidden,
+            shown,
         }
     }
 
@@ -203,10 +208,11 @@ impl<'r> Runner<'r> {
             seed: task.seed,
             deadline: task.check.deadline().mul_f64(factor),
             slowness: factor.max(1.0),
-            replay,
+            options: &replay.map_or(Vec::new(), |replay| vec!["--replay", replay]),
             scratch: &self.scratch.root,
             tier: self.tier,
             hidden: &self.hidden,
+            shown: &self.shown,
         })?;
         let readable = |text: &str| self.readable(text, task);
         let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);

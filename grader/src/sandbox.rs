@@ -58,14 +58,16 @@ pub struct Order<'a> {
     pub deadline: Duration,
     /// How slow this machine is.
     pub slowness: f64,
-    /// The one execution to run again, if not all: `2:17t2`.
-    pub replay: Option<&'a str>,
+    /// More for its command line: `--replay 2:17t2`.
+    pub options: &'a [&'a str],
     /// The folder in which the private directory is made.
     pub scratch: &'a Path,
     /// How the check is shut in.
     pub tier: Tier,
     /// Folders that it has no business in, hidden where that can be.
     pub hidden: &'a [PathBuf],
+    /// Folders that it may read: an exploration quotes the sources.
+    pub shown: &'a [PathBuf],
 }
 
 /// Everything that was seen of one check.
@@ -237,9 +239,7 @@ fn plan(order: &Order<'_>, marker: &Marker, directory: &Path, events: RawFd, wor
         ("--slowness", order.slowness.to_string()),
     ];
     arguments.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    if let Some(replay) = order.replay {
-        arguments.extend(["--replay".to_owned(), replay.to_owned()]);
-    }
+    arguments.extend(order.options.iter().map(|&option| option.to_owned()));
     Plan {
         tier: order.tier,
         program: order.binary.to_owned(),
@@ -249,6 +249,7 @@ fn plan(order: &Order<'_>, marker: &Marker, directory: &Path, events: RawFd, wor
         grader: std::process::id().cast_signed(),
         directory: directory.to_owned(),
         hidden: order.hidden.to_owned(),
+        shown: order.shown.to_owned(),
         user: marker.user(),
     }
 }

@@ -62,7 +62,7 @@ pub fn verify(
     for lab in &labs {
         runnable.insert(lab.name.as_str(), compare_names(lab, &plan, &builds, &mut findings));
     }
-    let tier = probe::choose(&scratch.root, settings.tier, settings.require_tier)?;
+    let tier = probe::choose(course, &scratch, settings.tier, settings.require_tier)?;
     let runner = Runner::new(course, &scratch, settings, slowness, tier);
     let tasks = plan.iter().filter_map(|planned| {
         let build = builds.get(&planned.unit.id).filter(|build| matches!(build, Build::Binary(_)))?;

@@ -1,6 +1,6 @@
 //! The Landlock domain of a check: what it may open, and that no signal leaves it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -28,16 +28,16 @@ pub enum Signals {
     StayInsideIfPossible,
 }
 
-/// Shuts the calling process in: programs to run, system folders to read, `work` to write, and little else.
+/// Shuts the calling process in: programs to run, system folders and `shown` to read, `work` to write, and little else.
 ///
 /// # Errors
 /// What the kernel does not offer of that which was asked for. With [`Signals::StayInsideIfPossible`] a kernel without
 /// Landlock is no error.
-pub fn enter(program: &Path, work: &Path, signals: Signals) -> Result<(), String> {
-    shut_in(program, work, signals).map_err(|error| format!("Landlock: {error}"))
+pub fn enter(program: &Path, work: &Path, shown: &[PathBuf], signals: Signals) -> Result<(), String> {
+    shut_in(program, work, shown, signals).map_err(|error| format!("Landlock: {error}"))
 }
 
-fn shut_in(program: &Path, work: &Path, signals: Signals) -> Result<(), RulesetError> {
+fn shut_in(program: &Path, work: &Path, shown: &[PathBuf], signals: Signals) -> Result<(), RulesetError> {
     let all = AccessFs::from_all(NEWEST);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     scoped(signals)?
@@ -47,6 +47,7 @@ fn shut_in(program: &Path, work: &Path, signals: Signals) -> Result<(), RulesetE
         .add_rules(path_beneath_rules(PROGRAMS, AccessFs::from_read(NEWEST)))?
         .add_rules(path_beneath_rules([program], AccessFs::from_read(NEWEST)))?
         .add_rules(path_beneath_rules(READABLE, read))?
+        .add_rules(path_beneath_rules(shown, read))?
         .add_rules(path_beneath_rules(DEVICES, AccessFs::from_file(NEWEST)))?
         .add_rules(path_beneath_rules(OBJECTS, all))?
         .add_rules(path_beneath_rules([work], all))?

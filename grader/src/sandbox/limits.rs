@@ -45,6 +45,9 @@ pub fn set(counts_tasks: bool) -> io::Result<()> {
     for (limit, most) in all {
         lower(limit, most)?;
     }
+    // A file that would get too large is an error to whoever writes it, not its death.
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     Ok(())
 }
 

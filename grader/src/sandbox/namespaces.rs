@@ -5,7 +5,7 @@
 //! `/proc`, `/dev` and `/tmp`. The check's directory is [`WORK`].
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
@@ -52,6 +52,8 @@ pub struct View<'a> {
     pub program: &'a Path,
     /// Folders that are empty in there.
     pub hidden: &'a [PathBuf],
+    /// Folders that are shown, in hidden ones too.
+    pub shown: &'a [PathBuf],
     /// User and group number of the check.
     pub owner: u32,
 }
@@ -62,19 +64,27 @@ impl View<'_> {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
             .map_err(|error| format!("make mounts private: {error}"))?;
-        // Held open, for it may lie below a folder that is covered now.
-        let program = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(self.program);
-        let program = program.map_err(|error| format!("open {}: {error}", self.program.display()))?;
-        tmpfs("/tmp", "mode=0755,size=64k,nr_inodes=64", MsFlags::empty())?;
+        // Held open, for they may lie below a folder that is covered now.
+        let program = hold(self.program)?;
+        let shown: Vec<_> =
+            self.shown.iter().filter_map(|folder| Some((folder, hold(folder).ok()?))).collect();
+        tmpfs("/tmp", "mode=0755,size=256k,nr_inodes=256", MsFlags::empty())?;
         create_folder(WORK)?;
         let size = format!("size={},nr_inodes={}", limits::DISK, limits::FILES);
         let own = format!("mode=0700,uid={0},gid={0},{size}", self.owner);
         tmpfs(WORK, &own, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
         fs::write(PROGRAM, "").map_err(|error| format!("create {PROGRAM}: {error}"))?;
-        bind(Path::new(&format!("/proc/self/fd/{}", program.as_raw_fd())), PROGRAM)?;
+        bind(&held(&program), PROGRAM)?;
         self.build_dev(&size)?;
         for folder in self.hidden.iter().filter(|folder| folder.is_dir()) {
-            tmpfs(folder, "mode=0755,size=4k,nr_inodes=2", MsFlags::MS_RDONLY)?;
+            tmpfs(folder, "mode=0755,size=256k,nr_inodes=256", MsFlags::MS_NOSUID)?;
+        }
+        for (folder, file) in shown {
+            if !folder.is_dir() {
+                fs::create_dir_all(folder)
+                    .map_err(|error| format!("create {}: {error}", folder.display()))?;
+            }
+            bind(&held(&file), folder)?;
         }
         read_only()?;
         // Not read-only: a process writes about itself there.
@@ -87,19 +97,27 @@ impl View<'_> {
         let new = Path::new("/tmp/dev");
         create_folder(new)?;
         tmpfs(new, "mode=0755,size=64k,nr_inodes=64", MsFlags::MS_NOSUID)?;
-        for device in ["null", "zero", "full", "random", "urandom"] {
+        for device in ["null", "zero", "full", "random", "urandom", "tty"] {
             let place = new.join(device);
             fs::write(&place, "").map_err(|error| format!("create {}: {error}", place.display()))?;
             bind(&Path::new("/dev").join(device), &place)?;
         }
-        for (name, target) in
-            [("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")]
-        {
-            symlink(Path::new("/proc").join(target), new.join(name))
-                .map_err(|error| format!("link {name}: {error}"))?;
+        let links = [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ];
+        for (name, target) in links {
+            symlink(target, new.join(name)).map_err(|error| format!("link {name}: {error}"))?;
         }
         create_folder(new.join("shm"))?;
         tmpfs(new.join("shm"), &format!("mode=1777,{size}"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
+        create_folder(new.join("pts"))?;
+        let terminals = "newinstance,ptmxmode=0666,mode=0620";
+        mount(Some("devpts"), &new.join("pts"), Some("devpts"), MsFlags::MS_NOSUID, Some(terminals))
+            .map_err(|error| format!("mount devpts: {error}"))?;
         create_folder(new.join("mqueue"))?;
         mount(Some("mqueue"), &new.join("mqueue"), Some("mqueue"), quiet(), None::<&str>)
             .map_err(|error| format!("mount mqueue: {error}"))?;
@@ -109,7 +127,9 @@ impl View<'_> {
 
     /// What stays writable when all else is read-only.
     fn writable(&self) -> Step {
-        [WORK, "/dev/shm", "/dev/mqueue"].iter().try_for_each(|path| set_read_only(path, false, 0))
+        [WORK, "/dev/shm", "/dev/mqueue", "/dev/pts"]
+            .iter()
+            .try_for_each(|path| set_read_only(path, false, 0))
     }
 }
 
@@ -139,6 +159,16 @@ fn tmpfs(path: impl AsRef<Path>, options: &str, flags: MsFlags) -> Step {
     let path = path.as_ref();
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options))
         .map_err(|error| format!("mount {}: {error}", path.display()))
+}
+
+/// Keeps a file or folder reachable by its descriptor.
+fn hold(path: &Path) -> Step<File> {
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
+    opened.map_err(|error| format!("open {}: {error}", path.display()))
+}
+
+fn held(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn bind(from: &Path, to: impl AsRef<Path>) -> Step {

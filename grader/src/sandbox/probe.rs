@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ use nix::unistd::{ForkResult, fork};
 
 use super::tier::Tier;
 use super::{Order, run};
+use crate::course::Course;
 use crate::error::{Error, Result};
 use crate::judge::judge;
+use crate::scratch::Scratch;
 
 /// The name of the tiny check, for each tier another.
 const NAME: &str = "sandbox-probe-";
@@ -30,16 +32,21 @@ pub type Finding = (Tier, std::result::Result<(), String>);
 ///
 /// # Errors
 /// [`Error::Sandbox`] when there is no such tier here.
-pub fn choose(scratch: &Path, forced: Option<Tier>, required: Option<Tier>) -> Result<Tier> {
+pub fn choose(
+    course: &Course,
+    scratch: &Scratch,
+    forced: Option<Tier>,
+    required: Option<Tier>,
+) -> Result<Tier> {
     let chosen = match forced {
-        Some(tier) => match try_out(scratch, tier)? {
+        Some(tier) => match try_out(course, scratch, tier)? {
             Ok(()) => tier,
             Err(why) => {
                 return Err(Error::Sandbox(format!("this machine does not offer tier {tier}: {why}")));
             }
         },
         None => {
-            let findings = tiers(scratch, false)?;
+            let findings = tiers(course, scratch, false)?;
             findings.iter().find(|(_, finding)| finding.is_ok()).map_or(Tier::Open, |(tier, _)| *tier)
         }
     };
@@ -55,10 +62,10 @@ pub fn choose(scratch: &Path, forced: Option<Tier>, required: Option<Tier>) -> R
 ///
 /// # Errors
 /// When even an open check cannot be run.
-pub fn tiers(scratch: &Path, all: bool) -> Result<Vec<Finding>> {
+pub fn tiers(course: &Course, scratch: &Scratch, all: bool) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for tier in Tier::ALL {
-        let finding = try_out(scratch, tier)?;
+        let finding = try_out(course, scratch, tier)?;
         let works = finding.is_ok();
         findings.push((tier, finding));
         if works && !all {
@@ -68,7 +75,14 @@ pub fn tiers(scratch: &Path, all: bool) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn try_out(scratch: &Path, tier: Tier) -> Result<std::result::Result<(), String>> {
+/// The folders that a check may read besides the system's: the sources of labs, subjects and harness, which are quoted when
+/// an exploration has found something.
+pub fn shown(course: &Course, scratch: &Scratch) -> Vec<PathBuf> {
+    let own = ["labs", "grader/harness", "grader/explore"].map(|folder| course.root.join(folder));
+    own.into_iter().chain([scratch.root.join("subjects")]).filter(|folder| folder.is_dir()).collect()
+}
+
+fn try_out(course: &Course, scratch: &Scratch, tier: Tier) -> Result<std::result::Result<(), String>> {
     if tier == Tier::SeparateUser && !nix::unistd::geteuid().is_root() {
         return Ok(Err("the grader does not run as root".to_owned()));
     }
@@ -80,10 +94,11 @@ fn try_out(scratch: &Path, tier: Tier) -> Result<std::result::Result<(), String>
         seed: 0,
         deadline: Duration::from_secs(5),
         slowness: 1.0,
-        replay: None,
-        scratch,
+        options: &["--reads", &course.root.join("labs").to_string_lossy()],
+        scratch: &scratch.root,
         tier,
-        hidden: &[],
+        hidden: &[PathBuf::from("/home"), PathBuf::from("/root")],
+        shown: &shown(course, scratch),
     });
     match execution {
         Ok(execution) => {
@@ -98,7 +113,7 @@ fn try_out(scratch: &Path, tier: Tier) -> Result<std::result::Result<(), String>
 /// When called by a warden as the tiny check: is it.
 pub fn in_place_of_check() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [command, name, option, events, ..] = arguments.as_slice() else { return None };
+    let [command, name, option, events, .., reads] = arguments.as_slice() else { return None };
     let tier: Tier = name.strip_prefix(NAME)?.parse().ok()?;
     if command != "run" || option != "--events" {
         return None;
@@ -106,7 +121,7 @@ pub fn in_place_of_check() -> Option<ExitCode> {
     // SAFETY: the warden has passed us this descriptor, for us alone.
     let events = unsafe { OwnedFd::from_raw_fd(events.parse().ok()?) };
     let mut frames = vec![Event::Finished];
-    if let Err(why) = be_a_check(tier) {
+    if let Err(why) = be_a_check(tier, Path::new(reads)) {
         frames.insert(0, Event::Inconclusive { why });
     }
     for event in frames {
@@ -118,8 +133,9 @@ pub fn in_place_of_check() -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-fn be_a_check(tier: Tier) -> std::result::Result<(), String> {
+fn be_a_check(tier: Tier, reads: &Path) -> std::result::Result<(), String> {
     use_what_checks_use().map_err(|(what, error)| format!("{what}: {error}"))?;
+    fs::read_dir(reads).map_err(|error| format!("{}: {error}", reads.display()))?;
     if tier >= Tier::Gate {
         refused("a network socket", || {
             let made = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None);

@@ -51,6 +51,8 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Folders that a check in namespaces does not see into.
     pub hidden: Vec<PathBuf>,
+    /// Folders that it may read in any case.
+    pub shown: Vec<PathBuf>,
     /// User and group number of the check, for [`Tier::SeparateUser`].
     pub user: u32,
 }
@@ -143,7 +145,8 @@ impl Warden {
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         let as_root = self.plan.tier == Tier::SeparateUser;
         let owner = if as_root { self.plan.user } else { 0 };
-        View { program: &self.plan.program, hidden: &self.plan.hidden, owner }.build()?;
+        let Plan { program, hidden, shown, .. } = &self.plan;
+        View { program, hidden, shown, owner }.build()?;
         namespaces::limit(as_root);
         self.supervise(&signals()?)
     }
@@ -251,7 +254,7 @@ impl Warden {
                 Tier::Domain => Signals::StayInside,
                 _ => Signals::StayInsideIfPossible,
             };
-            domain::enter(&program, &work, signals)?;
+            domain::enter(&program, &work, &self.plan.shown, signals)?;
             if tier == Tier::Gate {
                 gate::install(warden.as_fd()).map_err(|error| format!("fork gate: {error}"))?;
             }
