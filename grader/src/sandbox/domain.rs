@@ -17,7 +17,16 @@ const PROGRAMS: [&str; 10] =
 const READABLE: [&str; 4] = ["/etc", "/proc", "/sys", "/dev"];
 /// Where names of shared objects are.
 const OBJECTS: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+const DEVICES: [&str; 8] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+];
 
 /// Whether signals stay inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
