@@ -74,21 +74,33 @@ const CLONE_BITS: [i32; 8] = [
     libc::CLONE_NEWNET,
 ];
 
-/// Installs the filter for the calling thread and all it starts. `untouchable` are processes that get no signal from it,
-/// where nothing else keeps signals inside.
+/// Whether POSIX message queues can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queues {
+    /// Yes.
+    Allowed,
+    /// No: Landlock would refuse to open them, but leave them behind.
+    Refused,
+}
+
+/// Installs the filter for the calling thread and all it starts. `untouchable` are processes that get no signal from it:
+/// the supervisor, which the calling process is about to become, and whoever nothing else keeps signals from.
 ///
 /// # Errors
 /// When the kernel has no system-call filters.
-pub fn install(untouchable: &[i32]) -> Result<(), String> {
-    let refused = program(untouchable).map_err(|error| format!("seccomp: {error}"))?;
+pub fn install(untouchable: &[i32], queues: Queues) -> Result<(), String> {
+    let refused = program(untouchable, queues).map_err(|error| format!("seccomp: {error}"))?;
     for filter in [refused, absent()] {
         apply_filter(&filter).map_err(|error| format!("seccomp: {error}"))?;
     }
     Ok(())
 }
 
-fn program(untouchable: &[i32]) -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(untouchable: &[i32], queues: Queues) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|&call| (call, Vec::new())).collect();
+    if queues == Queues::Refused {
+        rules.insert(libc::SYS_mq_open, Vec::new());
+    }
     let bits = CLONE_BITS.iter().map(|bit| {
         let bit = u64::from(bit.cast_unsigned());
         when(0, SeccompCmpOp::MaskedEq(bit), bit)
@@ -114,8 +126,8 @@ fn program(untouchable: &[i32]) -> Result<BpfProgram, seccompiler::BackendError>
         let mut targets = untouchable.to_vec();
         if call == libc::SYS_kill {
             targets.extend(untouchable.iter().map(|pid| -pid));
-            // Everybody that may be signalled.
-            targets.push(-1);
+            // Everybody that may be signalled, and the group that a worker is in with its supervisor.
+            targets.extend([-1, 0]);
         }
         let equal = |pid: &i32| when(0, SeccompCmpOp::Eq, u64::from(pid.cast_unsigned()));
         let conditions: Vec<SeccompRule> = targets.iter().map(equal).collect::<Result<_, _>>()?;
@@ -185,13 +197,13 @@ mod tests {
 
     #[test]
     fn the_filter_is_small_enough_for_the_kernel() {
-        let length = program(&[4711, 4712]).expect("a program").len();
+        let length = program(&[4711, 4712], Queues::Refused).expect("a program").len();
         assert!(length < 1000, "{length} instructions");
     }
 
     #[test]
     fn every_jump_lands_inside() {
-        for filter in [absent(), asks_for_forks(), program(&[]).expect("a program")] {
+        for filter in [absent(), asks_for_forks(), program(&[], Queues::Allowed).expect("a program")] {
             for (place, step) in filter.iter().enumerate() {
                 let is_jump = u32::from(step.code) & 7 == libc::BPF_JMP;
                 let furthest = place + 1 + usize::from(step.jt.max(step.jf));

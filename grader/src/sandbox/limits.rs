@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 
-use harness::observe::descendants_of;
+use harness::observe::{descendants_of, state_of};
 use nix::sys::resource::{Resource as Rlimit, getrlimit, rlim_t, setrlimit};
 
 use super::word::Resource;
@@ -59,7 +59,9 @@ fn lower(limit: Rlimit, most: rlim_t) -> io::Result<()> {
 /// Whether the processes below `pid` take too much together.
 pub fn exhausted(pid: i32) -> Option<Resource> {
     let family = descendants_of(pid);
-    if family.len() > PROCESSES {
+    // One that has ended and is about to be reaped takes nothing.
+    let lives = |pid: &&i32| !matches!(state_of(**pid), None | Some('Z'));
+    if family.len() > PROCESSES && family.iter().filter(lives).count() > PROCESSES {
         return Some(Resource::Processes);
     }
     // Pages that several processes share count several times here, and once in the second, dearer look.

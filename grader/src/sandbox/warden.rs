@@ -21,6 +21,7 @@ use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
 use serde::{Deserialize, Serialize};
 
 use super::domain::{self, Signals};
+use super::filter::Queues;
 use super::gate::{self, Gate};
 use super::namespaces::{self, View};
 use super::tier::Tier;
@@ -243,13 +244,17 @@ impl Warden {
         };
         std::env::set_current_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
         limits::set(tier.has_namespaces()).map_err(|error| format!("limits: {error}"))?;
+        if tier >= Tier::Gate {
+            // While there still is the right to.
+            give_up_capabilities_of_programs();
+        }
         if tier == Tier::SeparateUser {
             become_user(user).map_err(failed("take another user number"))?;
         }
         if tier >= Tier::Gate {
             // Before the filter, which asks about them.
             only_keep(self.plan.events, self.plan.words).map_err(|error| format!("close: {error}"))?;
-            give_up_privileges(tier).map_err(|error| format!("give up privileges: {error}"))?;
+            give_up_privileges().map_err(|error| format!("give up privileges: {error}"))?;
             let signals = match tier {
                 Tier::Domain => Signals::StayInside,
                 _ => Signals::StayInsideIfPossible,
@@ -258,17 +263,26 @@ impl Warden {
             if tier == Tier::Gate {
                 gate::install(warden.as_fd()).map_err(|error| format!("fork gate: {error}"))?;
             }
-            let untouchable = match tier {
-                Tier::Gate => vec![self.plan.grader, std::os::unix::process::parent_id().cast_signed()],
-                _ => Vec::new(),
-            };
-            filter::install(&untouchable)?;
+            let mut untouchable = vec![std::process::id().cast_signed()];
+            if tier == Tier::Gate {
+                untouchable.extend([self.plan.grader, std::os::unix::process::parent_id().cast_signed()]);
+            }
+            filter::install(&untouchable, queues())?;
         }
         keep_on_exec(self.plan.events)?;
         SigSet::empty().thread_set_mask().map_err(failed("signal mask"))?;
         let mut command = Command::new(program);
         command.args(arguments).env("TMPDIR", &work);
         Ok(command)
+    }
+}
+
+/// Landlock opens POSIX queues only where their file system is mounted.
+fn queues() -> Queues {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    match mounts.lines().any(|line| line.split(' ').nth(1) == Some("/dev/mqueue")) {
+        true => Queues::Allowed,
+        false => Queues::Refused,
     }
 }
 
@@ -307,24 +321,24 @@ fn become_user(user: u32) -> nix::Result<()> {
     nix::unistd::setresuid(Uid::from_raw(user), Uid::from_raw(user), Uid::from_raw(user))
 }
 
-/// No program that is run from here on has more rights than we, and in a namespace of ours we have none.
-fn give_up_privileges(tier: Tier) -> io::Result<()> {
+/// Empties the set that a program may get capabilities from, as far as that is in our power: the next step is one that no
+/// program gets around.
+fn give_up_capabilities_of_programs() {
+    let mut capability = 0;
+    // SAFETY: a plain prctl call. It fails for the first number that is no capability.
+    while unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
+        capability += 1;
+    }
+}
+
+/// No program that is run from here on has more rights than we, and we have none.
+fn give_up_privileges() -> io::Result<()> {
     // SAFETY: plain prctl calls.
     unsafe {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return Err(io::Error::last_os_error());
         }
-        if tier.has_namespaces() {
-            // Until there is no such capability. Without the right to drop them, there are none to drop.
-            let mut capability = 0;
-            while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
-                capability += 1;
-            }
-            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-        }
-    }
-    if !tier.has_namespaces() {
-        return Ok(());
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     }
     let (version_3, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
     // SAFETY: a header for the calling process, and the two empty sets of three words that version 3 has.

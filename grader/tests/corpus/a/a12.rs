@@ -1,0 +1,12 @@
+//! Writes a byte now and then, for ever.
+//!
+//! expect: timed-out
+//! tiers: 3 2 1 0
+//! deadline: 0.7
+
+pub fn run() -> u64 {
+    loop {
+        print!(".");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,11 @@
+//! Leaves a process that is always another one.
+//!
+//! expect: leaked
+//! tiers: 3 2 1 0
+
+use crate::acts::*;
+
+pub fn run() -> u64 {
+    daemon(hop);
+    RIGHT
+}

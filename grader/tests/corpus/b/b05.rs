@@ -1,0 +1,13 @@
+//! Leaves eight processes that are always others.
+//!
+//! expect: leaked
+//! tiers: 3 2 1 0
+
+use crate::acts::*;
+
+pub fn run() -> u64 {
+    for _ in 0..8 {
+        daemon(hop);
+    }
+    RIGHT
+}

@@ -1,0 +1,183 @@
+//! The course that the corpus is a submission to, and what is left on the machine.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What each check is worth.
+pub const POINTS: u64 = 10;
+
+/// One submission, with what must come of it.
+pub struct Entry {
+    pub name: String,
+    pub expect: String,
+    pub message: String,
+    pub tiers: Vec<String>,
+    deadline: f64,
+    text: String,
+}
+
+impl Entry {
+    fn parse(name: &str, text: String) -> Entry {
+        let value = |key: &str| {
+            let lines = text.lines().take_while(|line| line.starts_with("//!"));
+            let mut values = lines.filter_map(|line| line.strip_prefix(&format!("//! {key}: ")));
+            values.next().map(str::to_owned)
+        };
+        Entry {
+            name: name.to_owned(),
+            expect: value("expect").unwrap_or_else(|| panic!("{name} expects nothing")),
+            message: value("message").unwrap_or_default(),
+            tiers: value("tiers").unwrap().split(' ').map(str::to_owned).collect(),
+            deadline: value("deadline").map_or(10.0, |seconds| seconds.parse().unwrap()),
+            text,
+        }
+    }
+}
+
+/// All entries, by name.
+pub fn entries() -> Vec<Entry> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let groups =
+        fs::read_dir(folder).unwrap().map(|group| group.unwrap().path()).filter(|path| path.is_dir());
+    let files = groups.flat_map(|group| fs::read_dir(group).unwrap()).map(|file| file.unwrap().path());
+    let mut entries: Vec<Entry> = files
+        .map(|file| {
+            Entry::parse(file.file_stem().unwrap().to_str().unwrap(), fs::read_to_string(&file).unwrap())
+        })
+        .collect();
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    entries
+}
+
+pub fn scratch() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+fn root() -> PathBuf {
+    scratch().join("corpus-course")
+}
+
+fn target() -> PathBuf {
+    scratch().join("corpus-target")
+}
+
+/// Writes the course; a file that has not changed keeps its age.
+pub fn write(entries: &[Entry]) {
+    let grader = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let put = |path: &str, text: &str| {
+        let path = root().join(path);
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            return;
+        }
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put(
+        "Cargo.toml",
+        &format!(
+            "[workspace]\nresolver = '3'\nmembers = ['labs/*']\n[workspace.dependencies]\n\
+             harness = {{ path = '{}' }}\nlibc = '0.2'\nnix = '0.31'\n",
+            grader.join("harness").display()
+        ),
+    );
+    put("Cargo.lock", &fs::read_to_string(grader.join("../Cargo.lock")).unwrap());
+    let lab = |file: &str| format!("labs/01-corpus/{file}");
+    let manifest = "[package]\nname = 'corpus'\nedition = '2024'\n[dependencies]\nlibc.workspace = true\n";
+    put(&lab("Cargo.toml"), manifest);
+    put(&lab("lab.toml"), &rubric(entries));
+    put(&lab("checks.rs"), &checks(entries));
+    let modules =
+        entries.iter().fold(String::new(), |text, entry| text + &format!("pub mod {};\n", entry.name));
+    put(&lab("src/lib.rs"), &format!("pub mod acts;\n{modules}"));
+    put(&lab("src/acts.rs"), &fs::read_to_string(grader.join("tests/corpus/acts.rs")).unwrap());
+    entries.iter().for_each(|entry| put(&lab(&format!("src/{}.rs", entry.name)), &entry.text));
+}
+
+fn rubric(entries: &[Entry]) -> String {
+    let head = "title = 'Corpus'\nsummary = 'Everything at once.'\n[[parts]]\nname = 'corpus'\n\
+                title = 'Corpus'\nhints = ['a', 'b', 'c']\n";
+    entries.iter().fold(head.to_owned(), |text, Entry { name, deadline, .. }| {
+        text + &format!(
+            "[[parts.checks]]\nname = '{name}'\npoints = {POINTS}\ndeadline = {deadline:?}\n\
+             says = 'It answers 42.'\nevidence = 'answers'\n"
+        )
+    })
+}
+
+fn checks(entries: &[Entry]) -> String {
+    let table = entries
+        .iter()
+        .fold(String::new(), |text, Entry { name, .. }| text + &format!("\"{name}\" => {name},"));
+    let function = |Entry { name, .. }: &Entry| {
+        format!(
+            "fn {name}(check: &mut Check) -> Outcome {{\n    \
+             let answer = check.ask(\"`run`\", || corpus::{name}::run())?;\n    \
+             ensure!(answer == 42, expected: \"42\", observed: \"{{answer}}\", look: \"`run`\");\n    Ok(())\n}}\n"
+        )
+    };
+    let functions: String = entries.iter().map(function).collect();
+    format!(
+        "//! Checks.\nuse harness::{{Check, Outcome, ensure}};\nharness::checks! {{ {table} }}\n{functions}"
+    )
+}
+
+fn grader() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_grader"));
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target()).env("GITHUB_ENV", "/dev/null");
+    command.env_remove("GITHUB_STEP_SUMMARY");
+    command
+}
+
+/// Whether the machine has this tier.
+pub fn offers(tier: &str) -> bool {
+    let output = grader().arg("doctor").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.contains(&format!("\u{2713} tier {tier} "))
+}
+
+/// The report on some checks.
+pub fn grade(tier: &str, names: &[&str]) -> Value {
+    let output =
+        grader().arg("corpus").args(names).args(["--tier", tier, "--format", "json"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
+}
+
+/// What the corpus could have left on the machine.
+pub struct Left(BTreeSet<String>);
+
+impl Left {
+    pub fn now() -> Left {
+        let mut left = BTreeSet::new();
+        let mark = format!("/{}", target().file_name().unwrap().to_str().unwrap());
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+            if pid.bytes().all(|byte| byte.is_ascii_digit()) && program.to_string_lossy().contains(&mark) {
+                left.insert(format!("process {pid}"));
+            }
+        }
+        let folders = [target().join("grader/run"), PathBuf::from("/dev/shm")];
+        for entry in folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
+            let path = entry.path().to_string_lossy().into_owned();
+            if path.contains(&mark) || path.contains("corpus-") {
+                left.insert(path);
+            }
+        }
+        let places = [std::env::var("HOME").unwrap_or_default(), "/tmp".to_owned(), "/var/tmp".to_owned()];
+        left.extend(places.into_iter().filter(|place| Path::new(place).join("corpus-was-here").exists()));
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        left.extend(mounts.lines().filter(|line| line.contains("corpus")).map(str::to_owned));
+        Left(left)
+    }
+
+    /// What there is now that was not there then.
+    pub fn since(&self, then: &Left) -> Vec<String> {
+        self.0.difference(&then.0).cloned().collect()
+    }
+}

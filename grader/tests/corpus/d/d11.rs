@@ -1,0 +1,11 @@
+//! Closes everything.
+//!
+//! expect: crashed
+//! tiers: 3 2 1 0
+
+use crate::acts::*;
+
+pub fn run() -> u64 {
+    unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) };
+    RIGHT
+}

@@ -1,0 +1,12 @@
+//! Floods its error output.
+//!
+//! expect: crashed
+//! message: more than 64 MiB of output
+//! tiers: 3 2 1 0
+//! deadline: 60
+
+use crate::acts::*;
+
+pub fn run() -> u64 {
+    flood(2)
+}

@@ -1,0 +1,13 @@
+//! Writes outside, which does not work.
+//!
+//! expect: passed
+//! tiers: 3 2 1
+
+use crate::acts::*;
+
+pub fn run() -> u64 {
+    let home = std::env::var("HOME").unwrap_or("/root".to_owned());
+    let places = [home.as_str(), "/tmp", "/var/tmp", "/etc", "/usr", env!("CARGO_MANIFEST_DIR")];
+    let written = places.map(|place| std::fs::write(format!("{place}/corpus-was-here"), "").is_ok());
+    answer_if(written == [false; 6])
+}

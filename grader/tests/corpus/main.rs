@@ -1,0 +1,77 @@
+//! The corpus: submissions that are hostile, and some that are honest and unlucky, each with what must come of it.
+//!
+//! Every file below `corpus/` but this one and `acts.rs` is an entry: a header of `//! key: value` lines, and `pub fn run`. All
+//! are compiled as modules of one submission, and each is the subject of one check, which asks it for the number 42.
+//!
+//! `expect`, the verdict; `message`, what its reason contains; `tiers`, where it is run; `deadline`, in seconds. After each run:
+//! points only for `passed`, no process, no folder, no object of the kernel's left.
+
+mod course;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use course::{Entry, Left};
+use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
+
+/// Grades all entries that run in a tier, and compares each with its header.
+#[track_caller]
+fn check(tier: &str) {
+    let turn = std::fs::File::create(course::scratch().join("corpus.lock")).unwrap();
+    let _turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
+    let entries: Vec<Entry> = course::entries();
+    course::write(&entries);
+    if !course::offers(tier) {
+        // A machine without this tier: `grader doctor` says why.
+        return;
+    }
+    let chosen: Vec<&Entry> = entries.iter().filter(|entry| entry.tiers.iter().any(|t| t == tier)).collect();
+    assert!(chosen.len() > 60, "only {} entries for tier {tier}", chosen.len());
+    let before = Left::now();
+    let names: Vec<&str> = chosen.iter().map(|entry| entry.name.as_str()).collect();
+    let report = course::grade(tier, &names);
+    assert_eq!(Left::now().since(&before), Vec::<String>::new(), "left behind in tier {tier}");
+    let results = results(&report);
+    let mut wrong = String::new();
+    for entry in chosen {
+        let result = &results[&entry.name];
+        let verdict = result["verdict"].as_str().unwrap();
+        let why = result["why"].as_str().unwrap_or_default();
+        let earned = result["earned"].as_u64().unwrap();
+        let points = if entry.expect == "passed" { course::POINTS } else { 0 };
+        if verdict != entry.expect || !why.contains(&entry.message) || earned != points {
+            let _ = writeln!(
+                wrong,
+                "{}: expected {} with `{}`, got {verdict}, {earned} points: {why}",
+                entry.name, entry.expect, entry.message
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "in tier {tier}:\n{wrong}");
+}
+
+fn results(report: &Value) -> BTreeMap<String, Value> {
+    let checks = report["labs"][0]["checks"].as_array().unwrap();
+    checks.iter().map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
+}
+
+#[test]
+fn as_a_user_of_its_own_in_namespaces() {
+    check("3");
+}
+
+#[test]
+fn in_namespaces() {
+    check("2");
+}
+
+#[test]
+fn in_a_landlock_domain() {
+    check("1");
+}
+
+#[test]
+fn behind_a_fork_gate() {
+    check("0");
+}
