@@ -1,6 +1,8 @@
 //! One `cargo build` over the scratch workspace. What cargo says becomes, for each unit, a binary or
 //! the compiler's errors in the course's own paths.
 
+mod inspection;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -25,6 +27,13 @@ const MANY: usize = 30;
 /// What compiler, linker and cargo say when there is no room left for what they write.
 const FULL: &str = "No space left on device";
 
+/// Processor time that one compiler may take, in seconds.
+const COMPILE_SECONDS: u64 = 120;
+/// Address space that one compiler may take, in bytes.
+const COMPILE_MEMORY: u64 = 8 << 30;
+/// More than this cargo does not say on its error output without a reason; in bytes.
+const MOST_ERRORS: usize = 4 << 20;
+
 /// What became of a unit.
 #[derive(Debug, Clone)]
 pub enum Build {
@@ -32,6 +41,8 @@ pub enum Build {
     Binary(PathBuf),
     /// The compiler refused.
     Errors(CompileErrors),
+    /// It compiles, but is not to be run, or the compiler had to be stopped: one sentence.
+    Refused(String),
 }
 
 /// What the compiler said.
@@ -112,6 +123,8 @@ struct Said {
     stderr: String,
     /// Manifest path to executable.
     binaries: BTreeMap<PathBuf, PathBuf>,
+    /// Manifest path to library.
+    libraries: BTreeMap<PathBuf, PathBuf>,
     /// Manifest path to the errors in that package.
     errors: BTreeMap<PathBuf, Vec<Diagnostic>>,
 }
@@ -122,8 +135,19 @@ impl Said {
         let (subject, checks) = (manifest("subjects"), manifest("checks"));
         let in_subject = self.errors.get(&subject);
         let Some(errors) = in_subject.or_else(|| self.errors.get(&checks)) else {
+            let own = format!("subjects/{}/src", unit.id);
+            let library = self.libraries.get(&subject);
+            let refusal =
+                library.and_then(|library| inspection::refusal(library, &own, &unit.sources, &unit.shown));
             return match self.binaries.get(&checks) {
+                _ if refusal.is_some() => Ok(Build::Refused(refusal.unwrap_or_default())),
                 Some(binary) => Ok(Build::Binary(binary.clone())),
+                None if self.was_stopped(unit) => Ok(Build::Refused(format!(
+                    "the compiler did not come to an end with {} within {COMPILE_SECONDS} s of processor time and {} GiB \
+                     of memory, and was stopped",
+                    unit.shown,
+                    COMPILE_MEMORY >> 30
+                ))),
                 None => Err(self.failure(&format!("cargo built no checks for `{}`", unit.id))),
             };
         };
@@ -162,18 +186,34 @@ impl Said {
         })
     }
 
+    /// Whether rustc died over the subject, by a signal.
+    fn was_stopped(&self, unit: &Unit<'_>) -> bool {
+        let failure = format!("could not compile `{}`", unit.id);
+        let after = self.stderr.split_once(&failure).map(|(_, after)| after);
+        !self.stderr.contains(FULL) && after.is_some_and(|after| {
+            after.split("could not compile").next().unwrap_or_default().contains("(signal: ")
+        })
+    }
+
     fn hear(&mut self, line: &str) {
         // A line that is not one of cargo's messages is not for us.
         let Ok(message) = serde_json::from_str::<Message>(line) else { return };
         match message {
-            Message::CompilerArtifact { manifest_path, executable: Some(binary) } => {
+            Message::CompilerArtifact { manifest_path, executable: Some(binary), .. } => {
                 self.binaries.insert(manifest_path, binary);
+            }
+            Message::CompilerArtifact { manifest_path, executable: None, filenames } => {
+                let is_library =
+                    |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rlib");
+                if let Some(library) = filenames.into_iter().find(is_library) {
+                    self.libraries.insert(manifest_path, library);
+                }
             }
             Message::CompilerMessage { manifest_path, message } if message.level.starts_with("error") => {
                 self.errors.entry(manifest_path).or_default().push(message);
             }
             Message::BuildFinished {} => self.finished = true,
-            Message::CompilerArtifact { .. } | Message::CompilerMessage { .. } | Message::Other => {}
+            Message::CompilerMessage { .. } | Message::Other => {}
         }
     }
 }
@@ -185,6 +225,7 @@ enum Message {
     CompilerArtifact {
         manifest_path: PathBuf,
         executable: Option<PathBuf>,
+        filenames: Vec<PathBuf>,
     },
     CompilerMessage {
         manifest_path: PathBuf,
@@ -244,6 +285,8 @@ fn run_cargo(
     }
     command.current_dir(root).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: `bound` only makes system calls.
+    unsafe { command.pre_exec(bound) };
     let mut child = descendants::spawn(&mut command)
         .map_err(|error| Error::Internal(format!("cannot run cargo: {error}")))?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -262,6 +305,21 @@ fn run_cargo(
     let said = listened?;
     waited.map_err(|error| Error::Internal(format!("cannot wait for cargo: {error}")))?;
     Ok(said)
+}
+
+/// No compiler runs for ever, or takes all memory. For each process of cargo's; one that is honest needs a tenth of it.
+fn bound() -> std::io::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let limits = [
+        (Resource::RLIMIT_CPU, COMPILE_SECONDS),
+        (Resource::RLIMIT_AS, COMPILE_MEMORY),
+        (Resource::RLIMIT_CORE, 0),
+    ];
+    for (limit, most) in limits {
+        let (soft, hard) = getrlimit(limit)?;
+        setrlimit(limit, soft.min(most), hard)?;
+    }
+    Ok(())
 }
 
 fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(usize)) -> Result<Said> {
@@ -299,7 +357,7 @@ fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(us
         if err_ready {
             let count = stderr.read(&mut chunk).map_err(failed)?;
             stderr_open = count > 0;
-            errors.extend_from_slice(&chunk[..count]);
+            errors.extend_from_slice(&chunk[..count.min(MOST_ERRORS.saturating_sub(errors.len()))]);
         }
     }
     said.stderr = String::from_utf8_lossy(&errors).into_owned();

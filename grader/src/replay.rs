@@ -74,6 +74,9 @@ pub fn replay(
                 Some(Build::Errors(errors)) => {
                     lost(&Verdict::DidNotCompile(Uncompiled::Compiler(errors.clone())))
                 }
+                Some(Build::Refused(why)) => {
+                    lost(&Verdict::DidNotCompile(Uncompiled::Unreadable(why.clone())))
+                }
                 Some(Build::Binary(_)) | None => Err(Error::Internal(why)),
             };
         }

@@ -139,6 +139,10 @@ impl<'r> Runner<'r> {
     pub fn run(&self, task: &Task<'_>) -> Result<Ran> {
         let binary = match task.build {
             Build::Binary(binary) => binary,
+            Build::Refused(why) => {
+                let verdict = Verdict::DidNotCompile(Uncompiled::Unreadable(why.clone()));
+                return Ok(Ran::without_running(verdict));
+            }
             Build::Errors(errors) => {
                 return Ok(Ran::without_running(Verdict::DidNotCompile(Uncompiled::Compiler(
                     errors.clone(),

@@ -12,6 +12,8 @@ use std::str::FromStr;
 const LARGEST_FILE: u64 = 1024 * 1024;
 /// The most files that are read from one `src/`.
 const MOST_FILES: usize = 1000;
+/// The most text that is read from one `src/`, in bytes.
+const MOST_TEXT: usize = 8 * 1024 * 1024;
 
 /// What to grade.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +150,9 @@ fn collect(
                 return Err(format!("there are more than {MOST_FILES} files in `{shown}`"));
             }
             let text = read_file(&entry.path()).map_err(|why| format!("`{shown}/{path}` {why}"))?;
+            if text.len() + files.values().map(String::len).sum::<usize>() > MOST_TEXT {
+                return Err(format!("there are more than 8 MiB of source in `{shown}`"));
+            }
             files.insert(path, text);
         }
     }

@@ -61,7 +61,7 @@ pub enum Verdict {
 pub enum Uncompiled {
     /// The compiler refused the sources.
     Compiler(CompileErrors),
-    /// The sources could not even be read; one sentence.
+    /// The sources could not even be read, or what was made of them is not to be run; one sentence.
     Unreadable(String),
 }
 

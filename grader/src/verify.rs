@@ -12,7 +12,7 @@ pub use self::findings::Findings;
 use self::messages::Review;
 use self::plan::{Expectation, Planned};
 use crate::cli::Messages;
-use crate::compile::{self, Build};
+use crate::compile::{self, Build, CompileErrors};
 use crate::course::Course;
 use crate::error::{Error, Result};
 use crate::grade::Settings;
@@ -54,8 +54,13 @@ pub fn verify(
         compile::build(&scratch, &course.root, &units, &|ready| progress.built(ready))
     })?;
     for planned in &plan {
-        if let Some(Build::Errors(errors)) = builds.get(&planned.unit.id) {
-            findings.add_uncompiled(planned, errors);
+        match builds.get(&planned.unit.id) {
+            Some(Build::Errors(errors)) => findings.add_uncompiled(planned, errors),
+            Some(Build::Refused(why)) => {
+                let refused = CompileErrors { first: why.clone(), ..CompileErrors::default() };
+                findings.add_uncompiled(planned, &refused);
+            }
+            Some(Build::Binary(_)) | None => {}
         }
     }
     let mut runnable = BTreeMap::new();
@@ -129,7 +134,7 @@ fn compare_names(
     let mut built = plan.iter().filter(|planned| planned.unit.lab.name == lab.name);
     let binary = built.find_map(|planned| match builds.get(&planned.unit.id)? {
         Build::Binary(binary) => Some(binary),
-        Build::Errors(_) => None,
+        Build::Errors(_) | Build::Refused(_) => None,
     });
     let Some(binary) = binary else { return BTreeSet::new() };
     let output = match Command::new(binary).arg("list").output() {

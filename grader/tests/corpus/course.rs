@@ -29,20 +29,22 @@ impl Entry {
         };
         Entry {
             name: name.to_owned(),
-            expect: value("expect").unwrap_or_else(|| panic!("{name} expects nothing")),
+            expect: value("expect").unwrap_or_else(|| "did-not-compile".to_owned()),
             message: value("message").unwrap_or_default(),
-            tiers: value("tiers").unwrap().split(' ').map(str::to_owned).collect(),
+            tiers: value("tiers").unwrap_or_default().split(' ').map(str::to_owned).collect(),
             deadline: value("deadline").map_or(10.0, |seconds| seconds.parse().unwrap()),
             text,
         }
     }
 }
 
-/// All entries, by name.
-pub fn entries() -> Vec<Entry> {
+/// All entries, by name: those that are built, or those that are not.
+pub fn entries(are_built: bool) -> Vec<Entry> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
-    let groups =
-        fs::read_dir(folder).unwrap().map(|group| group.unwrap().path()).filter(|path| path.is_dir());
+    let groups = fs::read_dir(folder)
+        .unwrap()
+        .map(|group| group.unwrap().path())
+        .filter(|path| path.is_dir() && path.ends_with("build") != are_built);
     let files = groups.flat_map(|group| fs::read_dir(group).unwrap()).map(|file| file.unwrap().path());
     let mut entries: Vec<Entry> = files
         .map(|file| {
@@ -57,44 +59,93 @@ pub fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-fn root() -> PathBuf {
-    scratch().join("corpus-course")
-}
-
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     scratch().join("corpus-target")
 }
 
-/// Writes the course; a file that has not changed keeps its age.
-pub fn write(entries: &[Entry]) {
-    let grader = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let put = |path: &str, text: &str| {
-        let path = root().join(path);
+/// A course in a folder of its own.
+pub struct Course(PathBuf);
+
+impl Course {
+    /// All entries as modules of one submission, each with a check.
+    pub fn of_one_lab(entries: &[Entry]) -> Course {
+        let course = Course::new("corpus-course");
+        let modules =
+            entries.iter().fold(String::new(), |text, entry| text + &format!("pub mod {};\n", entry.name));
+        course.put_lab("corpus", entries, &format!("pub mod acts;\n{modules}"), "corpus::");
+        let acts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/acts.rs");
+        course.put("labs/01-corpus/src/acts.rs", &fs::read_to_string(acts).unwrap());
+        for entry in entries {
+            course.put(&format!("labs/01-corpus/src/{}.rs", entry.name), &entry.text);
+        }
+        course
+    }
+
+    /// Each entry a submission of its own.
+    pub fn of_a_lab_each(entries: &[Entry]) -> Course {
+        let course = Course::new("corpus-builds");
+        for entry in entries {
+            course.put_lab(&entry.name, std::slice::from_ref(entry), &entry.text, "");
+        }
+        course
+    }
+
+    fn new(name: &str) -> Course {
+        let course = Course(scratch().join(name));
+        let grader = Path::new(env!("CARGO_MANIFEST_DIR"));
+        course.put(
+            "Cargo.toml",
+            &format!(
+                "[workspace]\nresolver = '3'\nmembers = ['labs/*']\n[workspace.dependencies]\n\
+                 harness = {{ path = '{}' }}\nlibc = '0.2'\nnix = '0.31'\n",
+                grader.join("harness").display()
+            ),
+        );
+        course.put("Cargo.lock", &fs::read_to_string(grader.join("../Cargo.lock")).unwrap());
+        course
+    }
+
+    fn put_lab(&self, name: &str, entries: &[Entry], submission: &str, prefix: &str) {
+        let file = |file: &str| format!("labs/01-{name}/{file}");
+        let manifest =
+            format!("[package]\nname = '{name}'\nedition = '2024'\n[dependencies]\nlibc.workspace = true\n");
+        self.put(&file("Cargo.toml"), &manifest);
+        self.put(&file("lab.toml"), &rubric(entries));
+        self.put(&file("checks.rs"), &checks(entries, prefix));
+        self.put(&file("src/lib.rs"), submission);
+    }
+
+    /// A file that has not changed keeps its age.
+    fn put(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
             return;
         }
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
-    };
-    put(
-        "Cargo.toml",
-        &format!(
-            "[workspace]\nresolver = '3'\nmembers = ['labs/*']\n[workspace.dependencies]\n\
-             harness = {{ path = '{}' }}\nlibc = '0.2'\nnix = '0.31'\n",
-            grader.join("harness").display()
-        ),
-    );
-    put("Cargo.lock", &fs::read_to_string(grader.join("../Cargo.lock")).unwrap());
-    let lab = |file: &str| format!("labs/01-corpus/{file}");
-    let manifest = "[package]\nname = 'corpus'\nedition = '2024'\n[dependencies]\nlibc.workspace = true\n";
-    put(&lab("Cargo.toml"), manifest);
-    put(&lab("lab.toml"), &rubric(entries));
-    put(&lab("checks.rs"), &checks(entries));
-    let modules =
-        entries.iter().fold(String::new(), |text, entry| text + &format!("pub mod {};\n", entry.name));
-    put(&lab("src/lib.rs"), &format!("pub mod acts;\n{modules}"));
-    put(&lab("src/acts.rs"), &fs::read_to_string(grader.join("tests/corpus/acts.rs")).unwrap());
-    entries.iter().for_each(|entry| put(&lab(&format!("src/{}.rs", entry.name)), &entry.text));
+    }
+
+    pub fn grader(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grader"));
+        command.current_dir(&self.0).env("CARGO_TARGET_DIR", target()).env("GITHUB_ENV", "/dev/null");
+        command.env_remove("GITHUB_STEP_SUMMARY");
+        command
+    }
+
+    /// Whether the machine has this tier.
+    pub fn offers(&self, tier: &str) -> bool {
+        let output = self.grader().arg("doctor").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.contains(&format!("\u{2713} tier {tier} "))
+    }
+
+    /// The report on what the words choose.
+    pub fn grade(&self, tier: &str, words: &[&str]) -> Value {
+        let output = self.grader().args(words).args(["--tier", tier, "--format", "json"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
+    }
 }
 
 fn rubric(entries: &[Entry]) -> String {
@@ -108,14 +159,14 @@ fn rubric(entries: &[Entry]) -> String {
     })
 }
 
-fn checks(entries: &[Entry]) -> String {
+fn checks(entries: &[Entry], prefix: &str) -> String {
     let table = entries
         .iter()
         .fold(String::new(), |text, Entry { name, .. }| text + &format!("\"{name}\" => {name},"));
     let function = |Entry { name, .. }: &Entry| {
         format!(
             "fn {name}(check: &mut Check) -> Outcome {{\n    \
-             let answer = check.ask(\"`run`\", || corpus::{name}::run())?;\n    \
+             let answer = check.ask(\"`run`\", || {prefix}{name}::run())?;\n    \
              ensure!(answer == 42, expected: \"42\", observed: \"{{answer}}\", look: \"`run`\");\n    Ok(())\n}}\n"
         )
     };
@@ -123,29 +174,6 @@ fn checks(entries: &[Entry]) -> String {
     format!(
         "//! Checks.\nuse harness::{{Check, Outcome, ensure}};\nharness::checks! {{ {table} }}\n{functions}"
     )
-}
-
-fn grader() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grader"));
-    command.current_dir(root()).env("CARGO_TARGET_DIR", target()).env("GITHUB_ENV", "/dev/null");
-    command.env_remove("GITHUB_STEP_SUMMARY");
-    command
-}
-
-/// Whether the machine has this tier.
-pub fn offers(tier: &str) -> bool {
-    let output = grader().arg("doctor").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.contains(&format!("\u{2713} tier {tier} "))
-}
-
-/// The report on some checks.
-pub fn grade(tier: &str, names: &[&str]) -> Value {
-    let output =
-        grader().arg("corpus").args(names).args(["--tier", tier, "--format", "json"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
 }
 
 /// What the corpus could have left on the machine.

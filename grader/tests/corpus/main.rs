@@ -3,6 +3,8 @@
 //! Every file below `corpus/` but this one and `acts.rs` is an entry: a header of `//! key: value` lines, and `pub fn run`. All
 //! are compiled as modules of one submission, and each is the subject of one check, which asks it for the number 42.
 //!
+//! Entries in `build` are submissions of their own, which do not come as far as being run.
+//!
 //! `expect`, the verdict; `message`, what its reason contains; `tiers`, where it is run; `deadline`, in seconds. After each run:
 //! points only for `passed`, no process, no folder, no object of the kernel's left.
 
@@ -10,19 +12,19 @@ mod course;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 
-use course::{Entry, Left};
+use course::{Course, Entry, Left};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
 /// Grades all entries that run in a tier, and compares each with its header.
 #[track_caller]
 fn check(tier: &str) {
-    let turn = std::fs::File::create(course::scratch().join("corpus.lock")).unwrap();
-    let _turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
-    let entries: Vec<Entry> = course::entries();
-    course::write(&entries);
-    if !course::offers(tier) {
+    let _turn = turn();
+    let entries: Vec<Entry> = course::entries(true);
+    let course = Course::of_one_lab(&entries);
+    if !course.offers(tier) {
         // A machine without this tier: `grader doctor` says why.
         return;
     }
@@ -30,21 +32,27 @@ fn check(tier: &str) {
     assert!(chosen.len() > 60, "only {} entries for tier {tier}", chosen.len());
     let before = Left::now();
     let names: Vec<&str> = chosen.iter().map(|entry| entry.name.as_str()).collect();
-    let report = course::grade(tier, &names);
+    let words: Vec<&str> = ["corpus"].into_iter().chain(names).collect();
+    let report = course.grade(tier, &words);
     assert_eq!(Left::now().since(&before), Vec::<String>::new(), "left behind in tier {tier}");
-    let results = results(&report);
+    compare(chosen, &results(&report), tier);
+}
+
+/// Each entry must have come to what its header says.
+#[track_caller]
+fn compare<'e>(entries: impl IntoIterator<Item = &'e Entry>, results: &BTreeMap<String, Value>, tier: &str) {
     let mut wrong = String::new();
-    for entry in chosen {
+    for entry in entries {
         let result = &results[&entry.name];
         let verdict = result["verdict"].as_str().unwrap();
         let why = result["why"].as_str().unwrap_or_default();
         let earned = result["earned"].as_u64().unwrap();
         let points = if entry.expect == "passed" { course::POINTS } else { 0 };
         if verdict != entry.expect || !why.contains(&entry.message) || earned != points {
+            let Entry { name, expect, message, .. } = entry;
             let _ = writeln!(
                 wrong,
-                "{}: expected {} with `{}`, got {verdict}, {earned} points: {why}",
-                entry.name, entry.expect, entry.message
+                "{name}: expected {expect}, `{message}`; got {verdict}, {earned} points: {why}"
             );
         }
     }
@@ -52,8 +60,15 @@ fn check(tier: &str) {
 }
 
 fn results(report: &Value) -> BTreeMap<String, Value> {
-    let checks = report["labs"][0]["checks"].as_array().unwrap();
-    checks.iter().map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
+    let labs = report["labs"].as_array().unwrap();
+    let checks = labs.iter().flat_map(|lab| lab["checks"].as_array().unwrap());
+    checks.map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
+}
+
+/// One grader at a time: they share a target directory.
+fn turn() -> Flock<File> {
+    let turn = File::create(course::scratch().join("corpus.lock")).unwrap();
+    Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap()
 }
 
 #[test]
@@ -74,4 +89,12 @@ fn in_a_landlock_domain() {
 #[test]
 fn behind_a_fork_gate() {
     check("0");
+}
+
+#[test]
+fn what_is_not_to_be_built_or_not_to_be_run() {
+    let _turn = turn();
+    let entries: Vec<Entry> = course::entries(false);
+    let report = Course::of_a_lab_each(&entries).grade("open", &[]);
+    compare(&entries, &results(&report), "open");
 }

@@ -23,7 +23,8 @@ fn redacted(text: &str) -> String {
     let words = [("process ", "PID"), ("thread 'main' (", "PID"), ("within ", "N")];
     let text =
         words.into_iter().fold(text.to_owned(), |text, (before, word)| number_after(&text, before, word));
-    let keys = ["\"slowness\": ", "\"seconds\": "];
+    let text = text.replace("\"tier\": null", "\"tier\": 0");
+    let keys = ["\"slowness\": ", "\"tier\": ", "\"seconds\": "];
     keys.into_iter().fold(text, |text, key| number_after(&text, key, "\"N\""))
 }
 

@@ -93,7 +93,9 @@ fn write(path: &Path, text: &str) {
 /// A grader for some checks of the shared course.
 pub fn grader(checks: &[&str]) -> Command {
     let mut command = grader_in(course());
-    command.arg("yard").args(checks);
+    // What is done here is seen from outside, and reaches the supervisor: both only where nothing is shut in. The corpus
+    // is for the other tiers.
+    command.arg("yard").args(checks).args(["--tier", "open"]);
     command
 }
 

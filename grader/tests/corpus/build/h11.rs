@@ -1,0 +1,11 @@
+//! Doubles itself while it is compiled.
+//!
+//! message: the compiler did not come to an end
+
+macro_rules! doubled {
+    ($($all:tt)*) => { doubled!($($all)* $($all)*) };
+}
+
+pub fn run() -> u64 {
+    doubled!(1 +)
+}

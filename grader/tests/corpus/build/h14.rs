@@ -1,0 +1,7 @@
+//! Does not compile.
+//!
+//! message: cannot find value `answer`
+
+pub fn run() -> u64 {
+    answer
+}
