@@ -109,7 +109,7 @@ fn program(untouchable: &[i32], queues: Queues) -> Result<BpfProgram, seccompile
     // Only the sockets of this machine's own processes.
     rules.insert(libc::SYS_socket, vec![when(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?]);
     // Tracing begins with the traced process's own request; nobody is attached to.
-    let attach = [libc::PTRACE_ATTACH, libc::PTRACE_SEIZE].map(|request| u64::from(request));
+    let attach = [libc::PTRACE_ATTACH, libc::PTRACE_SEIZE].map(u64::from);
     let attach = attach.into_iter().map(|request| when(0, SeccompCmpOp::Eq, request));
     rules.insert(libc::SYS_ptrace, attach.collect::<Result<_, _>>()?);
     // Pushing characters into a terminal.

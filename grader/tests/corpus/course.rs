@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -141,7 +141,12 @@ impl Course {
 
     /// The report on what the words choose.
     pub fn grade(&self, tier: &str, words: &[&str]) -> Value {
-        let output = self.grader().args(words).args(["--tier", tier, "--format", "json"]).output().unwrap();
+        let mut command = self.grader();
+        command.args(words).args(["--tier", tier, "--format", "json"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(processes_of(pid), Vec::<u32>::new(), "still running after tier {tier}");
         let text = String::from_utf8(output.stdout).unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
@@ -176,24 +181,28 @@ fn checks(entries: &[Entry], prefix: &str) -> String {
     )
 }
 
+/// Processes of the checks that the grader `pid` has started, in whatever namespace they are.
+pub fn processes_of(pid: u32) -> Vec<u32> {
+    let mark = format!("GRADER_CHECK={pid}-");
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_marked = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
+    };
+    pids.filter(is_marked).collect()
+}
+
 /// What the corpus could have left on the machine.
 pub struct Left(BTreeSet<String>);
 
 impl Left {
     pub fn now() -> Left {
         let mut left = BTreeSet::new();
-        let mark = format!("/{}", target().file_name().unwrap().to_str().unwrap());
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let pid = entry.file_name().to_string_lossy().into_owned();
-            let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
-            if pid.bytes().all(|byte| byte.is_ascii_digit()) && program.to_string_lossy().contains(&mark) {
-                left.insert(format!("process {pid}"));
-            }
-        }
         let folders = [target().join("grader/run"), PathBuf::from("/dev/shm")];
         for entry in folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
             let path = entry.path().to_string_lossy().into_owned();
-            if path.contains(&mark) || path.contains("corpus-") {
+            if path.contains("/grader/run/") || path.contains("corpus-") {
                 left.insert(path);
             }
         }

@@ -9,6 +9,7 @@
 //! points only for `passed`, no process, no folder, no object of the kernel's left.
 
 mod course;
+mod interrupts;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

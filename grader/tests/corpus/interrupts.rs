@@ -1,0 +1,58 @@
+//! The grader is killed, or told to stop, while a check with daemons runs: nothing of it is left, in any tier.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::course::{Course, entries, processes_of};
+use crate::turn;
+
+/// Longer than anything here takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// So long may everything take to be gone.
+const SOON: Duration = Duration::from_secs(5);
+
+#[track_caller]
+fn check(signal: i32) {
+    let _turn = turn();
+    let course = Course::of_one_lab(&entries(true));
+    for tier in ["3", "2", "1", "0", "open"].into_iter().filter(|tier| course.offers(tier)) {
+        let mut command = course.grader();
+        command.args(["corpus", "b12", "--tier", tier]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut grader = command.spawn().unwrap();
+        let pid = grader.id();
+        // The supervisor, its worker, the worker's child, and two daemons; the wardens come on top.
+        wait_until(PATIENCE, &mut grader, || processes_of(pid).len() >= 6);
+        // SAFETY: our own child, not waited for yet.
+        unsafe { libc::kill(pid.cast_signed(), signal) };
+        let start = Instant::now();
+        grader.wait().unwrap();
+        while !processes_of(pid).is_empty() {
+            assert!(start.elapsed() < SOON, "in tier {tier} {:?} are left", processes_of(pid));
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn wait_until(patience: Duration, grader: &mut Child, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < patience, "waited in vain");
+        assert!(grader.try_wait().unwrap().is_none(), "the grader has ended");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_killed_grader_leaves_nothing() {
+    check(libc::SIGKILL);
+}
+
+#[test]
+fn an_interrupted_grader_leaves_nothing() {
+    check(libc::SIGINT);
+}
+
+#[test]
+fn a_terminated_grader_leaves_nothing() {
+    check(libc::SIGTERM);
+}
