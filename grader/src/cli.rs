@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sandbox::protection::Protection;
 use crate::sandbox::tier::Tier;
 use crate::subject::Subject;
 
@@ -119,6 +120,9 @@ pub struct PaceArgs {
     /// Do not run checks that are shut in less well than this
     #[arg(long, value_name = "TIER")]
     pub require_tier: Option<Tier>,
+    /// Leave a protection of the sandbox out, to see that it is one
+    #[arg(long, hide = true)]
+    pub without: Option<Protection>,
 }
 
 /// The forms of a report.

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::report::{CheckReport, LabReport, Report};
 use crate::runner::{Ran, Runner, Task, check_seed};
 use crate::sandbox::probe;
+use crate::sandbox::protection::Protection;
 use crate::sandbox::tier::Tier;
 use crate::scratch::{Scratch, Unit};
 use crate::subject::Subject;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub tier: Option<Tier>,
     /// How well they must be.
     pub require_tier: Option<Tier>,
+    /// A protection that is off, in tests.
+    pub without: Option<Protection>,
 }
 
 /// Who hears of results while the run goes on.

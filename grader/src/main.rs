@@ -119,5 +119,6 @@ fn settings(subject: Subject, pace: &PaceArgs) -> Result<Settings> {
         time_budget: pace.time_budget,
         tier: pace.tier,
         require_tier: pace.require_tier,
+        without: pace.without,
     })
 }

@@ -15,6 +15,7 @@ use crate::judge::judge;
 use crate::lab::{Check, Evidence};
 use crate::machine_code::{self, Broken, Seen};
 use crate::sandbox::probe;
+use crate::sandbox::protection::Protection;
 use crate::sandbox::tier::Tier;
 use crate::sandbox::{self, Order};
 use crate::scratch::{Scratch, Unit};
@@ -68,6 +69,8 @@ pub struct Runner<'a> {
     hidden: Vec<PathBuf>,
     /// Folders that it may read.
     shown: Vec<PathBuf>,
+    /// A protection that is off, in tests.
+    without: Option<Protection>,
 }
 
 impl<'r> Runner<'r> {
@@ -93,6 +96,7 @@ impl<'r> Runner<'r> {
             tier,
             hidden,
             shown,
+            without: settings.without,
         }
     }
 
@@ -217,6 +221,7 @@ impl<'r> Runner<'r> {
             tier: self.tier,
             hidden: &self.hidden,
             shown: &self.shown,
+            without: self.without,
         })?;
         let readable = |text: &str| self.readable(text, task);
         let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);

@@ -10,6 +10,7 @@ mod gate;
 mod limits;
 mod namespaces;
 pub mod probe;
+pub mod protection;
 pub mod tier;
 mod tree;
 pub mod warden;
@@ -30,6 +31,7 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
 
+use self::protection::Protection;
 use self::tier::Tier;
 use self::warden::Plan;
 use self::watch::Watch;
@@ -68,6 +70,8 @@ pub struct Order<'a> {
     pub hidden: &'a [PathBuf],
     /// Folders that it may read: an exploration quotes the sources.
     pub shown: &'a [PathBuf],
+    /// A protection that is off, in tests.
+    pub without: Option<Protection>,
 }
 
 /// Everything that was seen of one check.
@@ -250,6 +254,7 @@ fn plan(order: &Order<'_>, marker: &Marker, directory: &Path, events: RawFd, wor
         directory: directory.to_owned(),
         hidden: order.hidden.to_owned(),
         shown: order.shown.to_owned(),
+        without: order.without,
         user: marker.user(),
     }
 }

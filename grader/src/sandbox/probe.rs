@@ -99,6 +99,7 @@ fn try_out(course: &Course, scratch: &Scratch, tier: Tier) -> Result<std::result
         tier,
         hidden: &[PathBuf::from("/home"), PathBuf::from("/root")],
         shown: &shown(course, scratch),
+        without: None,
     });
     match execution {
         Ok(execution) => {

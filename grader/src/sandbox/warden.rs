@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use super::domain::{self, Signals};
 use super::filter::Queues;
 use super::gate::{self, Gate};
 use super::namespaces::{self, View};
+use super::protection::Protection;
 use super::tier::Tier;
 use super::word::{Resource, Word};
 use super::{Exit, filter, limits, tree};
@@ -54,6 +55,8 @@ pub struct Plan {
     pub hidden: Vec<PathBuf>,
     /// Folders that it may read in any case.
     pub shown: Vec<PathBuf>,
+    /// A protection that is off, in tests.
+    pub without: Option<Protection>,
     /// User and group number of the check, for [`Tier::SeparateUser`].
     pub user: u32,
 }
@@ -147,6 +150,7 @@ impl Warden {
         let as_root = self.plan.tier == Tier::SeparateUser;
         let owner = if as_root { self.plan.user } else { 0 };
         let Plan { program, hidden, shown, .. } = &self.plan;
+        let hidden = if self.has(Protection::Hidden) { hidden.as_slice() } else { &[] };
         View { program, hidden, shown, owner }.build()?;
         namespaces::limit(as_root);
         self.supervise(&signals()?)
@@ -243,8 +247,10 @@ impl Warden {
             false => (self.plan.program.clone(), self.plan.directory.clone()),
         };
         std::env::set_current_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
-        limits::set(tier.has_namespaces()).map_err(|error| format!("limits: {error}"))?;
-        if tier >= Tier::Gate {
+        if self.has(Protection::Limits) {
+            limits::set(tier.has_namespaces()).map_err(|error| format!("limits: {error}"))?;
+        }
+        if tier >= Tier::Gate && self.has(Protection::Privileges) {
             // While there still is the right to.
             give_up_capabilities_of_programs();
         }
@@ -254,26 +260,45 @@ impl Warden {
         if tier >= Tier::Gate {
             // Before the filter, which asks about them.
             only_keep(self.plan.events, self.plan.words).map_err(|error| format!("close: {error}"))?;
-            give_up_privileges().map_err(|error| format!("give up privileges: {error}"))?;
-            let signals = match tier {
-                Tier::Domain => Signals::StayInside,
-                _ => Signals::StayInsideIfPossible,
-            };
-            domain::enter(&program, &work, &self.plan.shown, signals)?;
-            if tier == Tier::Gate {
-                gate::install(warden.as_fd()).map_err(|error| format!("fork gate: {error}"))?;
-            }
-            let mut untouchable = vec![std::process::id().cast_signed()];
-            if tier == Tier::Gate {
-                untouchable.extend([self.plan.grader, std::os::unix::process::parent_id().cast_signed()]);
-            }
-            filter::install(&untouchable, queues())?;
+            self.close_the_doors(&program, &work, warden)?;
         }
         keep_on_exec(self.plan.events)?;
         SigSet::empty().thread_set_mask().map_err(failed("signal mask"))?;
         let mut command = Command::new(program);
         command.args(arguments).env("TMPDIR", &work);
         Ok(command)
+    }
+
+    fn close_the_doors(&self, program: &Path, work: &Path, warden: &OwnedFd) -> Result<(), String> {
+        let tier = self.plan.tier;
+        if self.has(Protection::Privileges) {
+            give_up_privileges().map_err(|error| format!("give up privileges: {error}"))?;
+        }
+        if self.has(Protection::Landlock) {
+            let signals = match tier {
+                Tier::Domain => Signals::StayInside,
+                _ => Signals::StayInsideIfPossible,
+            };
+            domain::enter(program, work, &self.plan.shown, signals)?;
+        }
+        if tier == Tier::Gate {
+            gate::install(warden.as_fd()).map_err(|error| format!("fork gate: {error}"))?;
+        }
+        let mut untouchable = Vec::new();
+        if self.has(Protection::Supervisor) {
+            untouchable.push(std::process::id().cast_signed());
+        }
+        if tier == Tier::Gate {
+            untouchable.extend([self.plan.grader, std::os::unix::process::parent_id().cast_signed()]);
+        }
+        match self.has(Protection::Filter) {
+            true => filter::install(&untouchable, queues()),
+            false => Ok(()),
+        }
+    }
+
+    fn has(&self, protection: Protection) -> bool {
+        self.plan.without != Some(protection)
     }
 }
 

@@ -141,12 +141,17 @@ impl Course {
 
     /// The report on what the words choose.
     pub fn grade(&self, tier: &str, words: &[&str]) -> Value {
+        self.grade_with(&["--tier", tier], words)
+    }
+
+    /// The same, with options.
+    pub fn grade_with(&self, options: &[&str], words: &[&str]) -> Value {
         let mut command = self.grader();
-        command.args(words).args(["--tier", tier, "--format", "json"]);
+        command.args(words).args(options).args(["--format", "json"]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = child.id();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(processes_of(pid), Vec::<u32>::new(), "still running after tier {tier}");
+        assert_eq!(processes_of(pid), Vec::<u32>::new(), "still running after {options:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))

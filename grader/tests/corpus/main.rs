@@ -10,6 +10,7 @@
 
 mod course;
 mod interrupts;
+mod removed;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

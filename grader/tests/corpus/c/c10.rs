@@ -6,6 +6,7 @@
 use crate::acts::*;
 
 pub fn run() -> u64 {
-    let sockets = std::fs::read_dir("/run").map(|entries| entries.count()).unwrap_or(0);
-    answer_if(sockets == 0)
+    use std::os::unix::fs::MetadataExt;
+    // Two names for an empty folder: its own, and the one in it.
+    answer_if(std::fs::metadata("/run").map_or(0, |folder| folder.nlink()) <= 2)
 }

@@ -1,0 +1,53 @@
+//! Each protection by its removal: without it, an entry of the corpus that it holds up comes to something else.
+
+use crate::course::{Course, entries};
+use crate::{results, turn};
+
+/// `entry` comes to what it should with all protections, and to something else without `protection`.
+#[track_caller]
+fn check(protection: &str, tier: &str, entry: &str) {
+    let _turn = turn();
+    let entries = entries(true);
+    let course = Course::of_one_lab(&entries);
+    if !course.offers(tier) {
+        return;
+    }
+    let expect = &entries.iter().find(|known| known.name == entry).unwrap().expect;
+    let verdict = |options: &[&str]| {
+        let report = course.grade_with(options, &["corpus", entry]);
+        results(&report)[entry]["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(verdict(&["--tier", tier]), *expect, "with all protections");
+    assert_ne!(verdict(&["--tier", tier, "--without", protection]), *expect, "without {protection}");
+}
+
+#[test]
+fn the_landlock_domain() {
+    check("landlock", "1", "c06");
+}
+
+#[test]
+fn the_system_call_filter() {
+    check("filter", "2", "g03");
+    check("filter", "1", "g07");
+}
+
+#[test]
+fn the_limits() {
+    check("limits", "2", "e10");
+}
+
+#[test]
+fn the_loss_of_privileges() {
+    check("privileges", "2", "c09");
+}
+
+#[test]
+fn the_supervisors_cover() {
+    check("supervisor", "2", "c02");
+}
+
+#[test]
+fn the_covered_folders() {
+    check("hidden", "3", "c10");
+}
