@@ -85,6 +85,7 @@ fn exhausted(resource: Resource) -> &'static str {
     match resource {
         Resource::Memory => "its processes took more than 2 GiB of memory together and were stopped",
         Resource::Processes => "it started more than 512 processes and was stopped",
+        Resource::Disk => "it put more than 512 MiB, or 20,000 files, into its directory and was stopped",
     }
 }
 
@@ -220,9 +221,11 @@ mod tests {
 
     #[test]
     fn a_check_that_takes_too_much_is_a_crash() {
-        for (resource, words) in
-            [(Resource::Memory, "2 GiB of memory"), (Resource::Processes, "512 processes")]
-        {
+        for (resource, words) in [
+            (Resource::Memory, "2 GiB of memory"),
+            (Resource::Processes, "512 processes"),
+            (Resource::Disk, "512 MiB"),
+        ] {
             let stopped = Some(Stopped::Exhausted(resource));
             check(&Execution { exit: Exit::Signal(9), stopped, ..execution(&[]) }, words);
         }

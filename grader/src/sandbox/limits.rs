@@ -3,6 +3,9 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use harness::observe::{descendants_of, state_of};
 use nix::sys::resource::{Resource as Rlimit, getrlimit, rlim_t, setrlimit};
@@ -11,10 +14,10 @@ use super::word::Resource;
 
 /// The largest file, in bytes.
 pub const LARGEST_FILE: u64 = 256 * MIB;
-/// The size of the check's directory and of `/dev/shm`, where they are its own; in bytes.
+/// More than this in the check's directory ends the check, and no more goes into `/dev/shm`, where that is its own; in bytes.
 pub const DISK: u64 = 512 * MIB;
-/// The most files in each of them.
-pub const FILES: u64 = 200_000;
+/// More files than this in the check's directory end the check, and no more go into `/dev/shm`.
+pub const FILES: u64 = 20_000;
 /// What all System V segments together may hold, where the table is the check's own; in bytes.
 pub const SEGMENTS: u64 = 512 * MIB;
 /// Processes and threads, where the kernel can count those of one check.
@@ -70,6 +73,52 @@ pub fn exhausted(pid: i32) -> Option<Resource> {
     (rough > MEMORY && exact() > MEMORY).then_some(Resource::Memory)
 }
 
+/// What a check has in its directory, looked at now and then: the longer a look takes, the rarer it is.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+    next: Instant,
+}
+
+impl Disk {
+    /// Nothing has been looked at yet.
+    pub fn new(folder: PathBuf) -> Disk {
+        Disk { folder, next: Instant::now() }
+    }
+
+    /// Whether there is too much. What has been deleted and is still open is not seen.
+    pub fn exhausted(&mut self) -> Option<Resource> {
+        let start = Instant::now();
+        if start < self.next {
+            return None;
+        }
+        let (bytes, files) = contents(&self.folder);
+        self.next = start + start.elapsed() * 3;
+        (bytes > DISK || files > FILES).then_some(Resource::Disk)
+    }
+}
+
+/// Bytes and files below a folder; no more than what is too much is counted.
+fn contents(folder: &Path) -> (u64, u64) {
+    let (mut bytes, mut files) = (0, 0);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(status) = entry.metadata() else { continue };
+            if status.is_dir() {
+                folders.push(entry.path());
+            }
+            // Not their length: a file with a hole takes less.
+            bytes += status.blocks() * 512;
+            files += 1;
+            if bytes > DISK || files > FILES {
+                return (bytes, files);
+            }
+        }
+    }
+    (bytes, files)
+}
+
 /// Resident memory in bytes: the second figure of `/proc/PID/statm`, in pages.
 fn resident(pid: i32) -> Option<u64> {
     let figures = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
@@ -90,6 +139,15 @@ mod tests {
     #[test]
     fn a_small_family_is_not_too_much() {
         assert_eq!(exhausted(std::process::id().cast_signed()), None);
+    }
+
+    #[test]
+    fn files_are_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join("a/b")).expect("folders");
+        fs::write(folder.path().join("a/b/c"), vec![1; 100_000]).expect("a file");
+        let (bytes, files) = contents(folder.path());
+        assert!(files == 3 && (90_000..400_000).contains(&bytes), "{bytes} in {files}");
     }
 
     #[test]

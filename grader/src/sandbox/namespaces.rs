@@ -45,7 +45,7 @@ pub fn enter(as_root: bool) -> Step {
     write("/proc/self/gid_map", &format!("0 {group} 1"))
 }
 
-/// What the file system of the check shows. `owner` is who may write in it.
+/// What the file system of the check shows.
 #[derive(Debug)]
 pub struct View<'a> {
     /// The check binary, as the machine names it.
@@ -54,8 +54,8 @@ pub struct View<'a> {
     pub hidden: &'a [PathBuf],
     /// Folders that are shown, in hidden ones too.
     pub shown: &'a [PathBuf],
-    /// User and group number of the check.
-    pub owner: u32,
+    /// The check's directory, as the machine names it: on a disk, for what a check has to say about disks.
+    pub work: &'a Path,
 }
 
 impl View<'_> {
@@ -66,13 +66,13 @@ impl View<'_> {
             .map_err(|error| format!("make mounts private: {error}"))?;
         // Held open, for they may lie below a folder that is covered now.
         let program = hold(self.program)?;
+        let work = hold(self.work)?;
         let shown: Vec<_> =
             self.shown.iter().filter_map(|folder| Some((folder, hold(folder).ok()?))).collect();
         tmpfs("/tmp", "mode=0755,size=256k,nr_inodes=256", MsFlags::empty())?;
         create_folder(WORK)?;
         let size = format!("size={},nr_inodes={}", limits::DISK, limits::FILES);
-        let own = format!("mode=0700,uid={0},gid={0},{size}", self.owner);
-        tmpfs(WORK, &own, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
+        bind(&held(&work), WORK)?;
         fs::write(PROGRAM, "").map_err(|error| format!("create {PROGRAM}: {error}"))?;
         bind(&held(&program), PROGRAM)?;
         self.build_dev(&size)?;

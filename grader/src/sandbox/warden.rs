@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::domain::{self, Signals};
 use super::filter::Queues;
 use super::gate::{self, Gate};
+use super::limits::Disk;
 use super::namespaces::{self, View};
 use super::protection::Protection;
 use super::tier::Tier;
@@ -148,10 +149,13 @@ impl Warden {
         // SAFETY: a plain prctl call: the inner warden does not outlive the outer one.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         let as_root = self.plan.tier == Tier::SeparateUser;
-        let owner = if as_root { self.plan.user } else { 0 };
-        let Plan { program, hidden, shown, .. } = &self.plan;
+        let Plan { program, hidden, shown, directory, user, .. } = &self.plan;
+        if as_root {
+            std::os::unix::fs::chown(directory, Some(*user), Some(*user))
+                .map_err(|error| format!("give {} away: {error}", directory.display()))?;
+        }
         let hidden = if self.has(Protection::Hidden) { hidden.as_slice() } else { &[] };
-        View { program, hidden, shown, owner }.build()?;
+        View { program, hidden, shown, work: directory }.build()?;
         namespaces::limit(as_root);
         self.supervise(&signals()?)
     }
@@ -196,6 +200,7 @@ impl Warden {
     fn watch(&self, check: Pid, signals: &SignalFd, mut gate: Option<Gate>) -> Result<Ended, String> {
         let us = std::process::id().cast_signed();
         let mut looked = Instant::now();
+        let mut disk = Disk::new(self.work());
         loop {
             let mut sources = vec![signals.as_fd()];
             sources.extend(gate.as_ref().map(Gate::descriptor));
@@ -222,7 +227,7 @@ impl Warden {
                 }
             }
             if looked.elapsed() >= LOOK {
-                if let Some(resource) = limits::exhausted(us) {
+                if let Some(resource) = limits::exhausted(us).or_else(|| disk.exhausted()) {
                     return Ok(Ended::Exhausted(resource));
                 }
                 looked = Instant::now();
@@ -242,9 +247,10 @@ impl Warden {
         let Plan { tier, ref arguments, user, .. } = self.plan;
         let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
         nix::unistd::setsid().map_err(failed("setsid"))?;
-        let (program, work) = match tier.has_namespaces() {
-            true => (PathBuf::from(namespaces::PROGRAM), PathBuf::from(namespaces::WORK)),
-            false => (self.plan.program.clone(), self.plan.directory.clone()),
+        let work = self.work();
+        let program = match tier.has_namespaces() {
+            true => PathBuf::from(namespaces::PROGRAM),
+            false => self.plan.program.clone(),
         };
         std::env::set_current_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
         if self.has(Protection::Limits) {
@@ -294,6 +300,14 @@ impl Warden {
         match self.has(Protection::Filter) {
             true => filter::install(&untouchable, queues()),
             false => Ok(()),
+        }
+    }
+
+    /// The check's directory, as it is named where the check runs.
+    fn work(&self) -> PathBuf {
+        match self.plan.tier.has_namespaces() {
+            true => PathBuf::from(namespaces::WORK),
+            false => self.plan.directory.clone(),
         }
     }
 

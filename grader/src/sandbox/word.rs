@@ -29,6 +29,8 @@ pub enum Resource {
     Memory,
     /// Processes.
     Processes,
+    /// Room in its directory.
+    Disk,
 }
 
 impl Word {

@@ -1,7 +1,8 @@
-//! Fills its directory, and is right.
+//! Fills its directory.
 //!
-//! expect: passed
-//! tiers: 3 2
+//! expect: crashed
+//! message: more than 512 MiB
+//! tiers: 3 2 1 0
 //! deadline: 60
 
 use crate::acts::*;
@@ -13,6 +14,5 @@ pub fn run() -> u64 {
         let mut file = std::fs::File::create(number.to_string()).unwrap();
         while file.write_all(&much).is_ok() {}
     }
-    let size = |number: i32| std::fs::metadata(number.to_string()).unwrap().len();
-    answer_if((0..8).map(size).sum::<u64>() <= 512 << 20)
+    rest()
 }

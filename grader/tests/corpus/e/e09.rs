@@ -1,16 +1,13 @@
-//! Makes files until it may not, and is right.
+//! Makes files without end.
 //!
-//! expect: passed
-//! tiers: 3 2
+//! expect: crashed
+//! message: 20,000 files
+//! tiers: 3 2 1 0
 //! deadline: 60
-
-use crate::acts::*;
 
 pub fn run() -> u64 {
     for number in 0..1_000_000 {
-        if std::fs::File::create(number.to_string()).is_err() {
-            return RIGHT;
-        }
+        std::fs::create_dir(number.to_string()).unwrap();
     }
     0
 }
