@@ -17,6 +17,7 @@ pub struct Entry {
     pub message: String,
     pub tiers: Vec<String>,
     deadline: f64,
+    needs: Option<String>,
     text: String,
 }
 
@@ -33,6 +34,7 @@ impl Entry {
             message: value("message").unwrap_or_default(),
             tiers: value("tiers").unwrap_or_default().split(' ').map(str::to_owned).collect(),
             deadline: value("deadline").map_or(10.0, |seconds| seconds.parse().unwrap()),
+            needs: value("needs"),
             text,
         }
     }
@@ -161,10 +163,11 @@ impl Course {
 fn rubric(entries: &[Entry]) -> String {
     let head = "title = 'Corpus'\nsummary = 'Everything at once.'\n[[parts]]\nname = 'corpus'\n\
                 title = 'Corpus'\nhints = ['a', 'b', 'c']\n";
-    entries.iter().fold(head.to_owned(), |text, Entry { name, deadline, .. }| {
+    entries.iter().fold(head.to_owned(), |text, Entry { name, deadline, needs, .. }| {
+        let needs = needs.as_ref().map_or(String::new(), |need| format!("needs = ['{need}']\n"));
         text + &format!(
             "[[parts.checks]]\nname = '{name}'\npoints = {POINTS}\ndeadline = {deadline:?}\n\
-             says = 'It answers 42.'\nevidence = 'answers'\n"
+             says = 'It answers 42.'\nevidence = 'answers'\n{needs}"
         )
     })
 }

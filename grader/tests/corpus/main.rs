@@ -100,6 +100,27 @@ fn behind_a_fork_gate() {
 }
 
 #[test]
+fn a_check_that_needs_more_than_the_tier_gives_is_undecided() {
+    let _turn = turn();
+    let course = Course::of_one_lab(&course::entries(true));
+    let report = course.grade("open", &["corpus", "f12"]);
+    let result = &results(&report)["f12"];
+    assert_eq!(result["verdict"], "inconclusive");
+    assert!(result["why"].as_str().unwrap().contains("needs a table of IPC objects of its own"), "{result}");
+}
+
+#[test]
+fn less_than_the_required_tier_is_an_error() {
+    let _turn = turn();
+    let course = Course::of_one_lab(&course::entries(true));
+    let mut command = course.grader();
+    let output = command.args(["corpus", "j01", "--tier", "open", "--require-tier", "2"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("tier 2 is required, and this is tier open"), "{said}");
+}
+
+#[test]
 fn what_is_not_to_be_built_or_not_to_be_run() {
     let _turn = turn();
     let entries: Vec<Entry> = course::entries(false);
