@@ -190,9 +190,10 @@ impl Said {
     fn was_stopped(&self, unit: &Unit<'_>) -> bool {
         let failure = format!("could not compile `{}`", unit.id);
         let after = self.stderr.split_once(&failure).map(|(_, after)| after);
-        !self.stderr.contains(FULL) && after.is_some_and(|after| {
-            after.split("could not compile").next().unwrap_or_default().contains("(signal: ")
-        })
+        !self.stderr.contains(FULL)
+            && after.is_some_and(|after| {
+                after.split("could not compile").next().unwrap_or_default().contains("(signal: ")
+            })
     }
 
     fn hear(&mut self, line: &str) {
