@@ -87,7 +87,7 @@ impl View<'_> {
             bind(&held(&file), folder)?;
         }
         read_only()?;
-        // Not read-only: a process writes about itself there.
+        // Read-only once the limits are set.
         mount(Some("proc"), "/proc", Some("proc"), quiet(), None::<&str>)
             .map_err(|error| format!("mount /proc: {error}"))?;
         self.writable()
@@ -131,6 +131,11 @@ impl View<'_> {
             .iter()
             .try_for_each(|path| set_read_only(path, false, 0))
     }
+}
+
+/// From here on nobody writes in `/proc`: where there is no Landlock, a supervisor's memory could be written to there.
+pub fn seal() -> Step {
+    set_read_only("/proc", true, 0)
 }
 
 /// Limits that a namespace keeps for all its processes together. One that this kernel does not have is done without.

@@ -157,6 +157,7 @@ impl Warden {
         let hidden = if self.has(Protection::Hidden) { hidden.as_slice() } else { &[] };
         View { program, hidden, shown, work: directory }.build()?;
         namespaces::limit(as_root);
+        namespaces::seal()?;
         self.supervise(&signals()?)
     }
 
