@@ -5,10 +5,12 @@
 //! whatever it leaves running, and says what that was. Should the warden die, the grader (a subreaper) does it.
 
 mod domain;
+mod entry;
 mod filter;
 mod gate;
 mod limits;
 mod namespaces;
+mod plan;
 pub mod probe;
 pub mod protection;
 pub mod tier;
@@ -32,9 +34,9 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
 
+use self::plan::Plan;
 use self::protection::Protection;
 use self::tier::Tier;
-use self::warden::Plan;
 use self::watch::Watch;
 pub use self::word::Resource;
 use self::word::Word;
@@ -273,10 +275,13 @@ fn plan(order: &Order<'_>, marker: &Marker, directory: &Path, events: RawFd, wor
     }
 }
 
-/// The grader's own program; where there is no `/proc` that knows, the name it was called by.
+/// The grader's own program, also when it has been built anew meanwhile; where there is no `/proc` that knows, the name it was
+/// called by.
 fn this_program() -> io::Result<PathBuf> {
-    let called = || std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_file());
-    std::env::current_exe().or_else(|error| called().ok_or(error))
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let candidates = [Some(PathBuf::from("/proc/self/exe")), called];
+    let found = candidates.into_iter().flatten().find(|path| path.is_file());
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "this program cannot be found"))
 }
 
 fn command(plan: &Plan, marker: &Marker) -> io::Result<Command> {

@@ -5,11 +5,8 @@
 //! In namespaces there are two of it, one outside and the first process inside; the outer one only waits.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::os::fd::{AsFd, FromRawFd};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,50 +14,21 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
-use serde::{Deserialize, Serialize};
+use nix::unistd::{ForkResult, Pid, fork};
 
-use super::domain::{self, Signals};
-use super::filter::Queues;
-use super::gate::{self, Gate};
-use super::limits::Disk;
+use super::gate::Gate;
+use super::limits::{self, Disk};
 use super::namespaces::{self, View};
+use super::plan::Plan;
 use super::protection::Protection;
 use super::tier::Tier;
 use super::word::{Resource, Word};
-use super::{Exit, filter, limits, tree};
+use super::{Exit, domain, entry, tree};
 
 /// The name under which the grader's program is a warden.
 pub const NAME: &str = "grader-warden";
 /// How often it is looked at what the check takes.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What to start, and how.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Plan {
-    /// How the check is shut in.
-    pub tier: Tier,
-    /// The check binary.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<String>,
-    /// The check's end of the event socket.
-    pub events: RawFd,
-    /// The pipe for [`Word`]s.
-    pub words: RawFd,
-    /// The grader.
-    pub grader: i32,
-    /// The check's directory outside namespaces.
-    pub directory: PathBuf,
-    /// Folders that a check in namespaces does not see into.
-    pub hidden: Vec<PathBuf>,
-    /// Folders that it may read in any case.
-    pub shown: Vec<PathBuf>,
-    /// A protection that is off, in tests.
-    pub without: Option<Protection>,
-    /// User and group number of the check, for [`Tier::SeparateUser`].
-    pub user: u32,
-}
 
 /// When called by the grader as a warden: is one.
 pub fn in_place_of_grader() -> Option<ExitCode> {
@@ -95,8 +63,8 @@ enum Ended {
 
 impl Warden {
     fn run(&self) -> Result<(), String> {
-        close_on_exec(self.plan.words)?;
-        close_on_exec(self.plan.events)?;
+        entry::close_on_exec(self.plan.words)?;
+        entry::close_on_exec(self.plan.events)?;
         // SAFETY: plain prctl calls: the end of the grader is told by a signal; orphans below us become our children.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
@@ -154,7 +122,7 @@ impl Warden {
             std::os::unix::fs::chown(directory, Some(*user), Some(*user))
                 .map_err(|error| format!("give {} away: {error}", directory.display()))?;
         }
-        let hidden = if self.has(Protection::Hidden) { hidden.as_slice() } else { &[] };
+        let hidden = if self.plan.has(Protection::Hidden) { hidden.as_slice() } else { &[] };
         View { program, hidden, shown, work: directory }.build()?;
         namespaces::limit(as_root);
         namespaces::seal()?;
@@ -170,7 +138,7 @@ impl Warden {
         let check = match unsafe { fork() }.map_err(|error| format!("fork: {error}"))? {
             ForkResult::Child => {
                 drop(ours);
-                let why = self.become_the_check(&theirs);
+                let why = entry::become_the_check(&self.plan, &theirs);
                 Word::Failed(why).say(&self.words);
                 std::process::exit(127);
             }
@@ -201,7 +169,7 @@ impl Warden {
     fn watch(&self, check: Pid, signals: &SignalFd, mut gate: Option<Gate>) -> Result<Ended, String> {
         let us = std::process::id().cast_signed();
         let mut looked = Instant::now();
-        let mut disk = Disk::new(self.work());
+        let mut disk = Disk::new(self.plan.work());
         loop {
             let mut sources = vec![signals.as_fd()];
             sources.extend(gate.as_ref().map(Gate::descriptor));
@@ -235,95 +203,6 @@ impl Warden {
             }
         }
     }
-
-    /// Shuts itself in and becomes the check. Returns only when something failed: what.
-    fn become_the_check(&self, warden: &OwnedFd) -> String {
-        match self.shut_in(warden) {
-            Ok(mut command) => format!("cannot run the check: {}", command.exec()),
-            Err(why) => why,
-        }
-    }
-
-    fn shut_in(&self, warden: &OwnedFd) -> Result<Command, String> {
-        let Plan { tier, ref arguments, user, .. } = self.plan;
-        let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
-        nix::unistd::setsid().map_err(failed("setsid"))?;
-        let work = self.work();
-        let program = match tier.has_namespaces() {
-            true => PathBuf::from(namespaces::PROGRAM),
-            false => self.plan.program.clone(),
-        };
-        std::env::set_current_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
-        if self.has(Protection::Limits) {
-            limits::set(tier.has_namespaces()).map_err(|error| format!("limits: {error}"))?;
-        }
-        if tier >= Tier::Gate && self.has(Protection::Privileges) {
-            // While there still is the right to.
-            give_up_capabilities_of_programs();
-        }
-        if tier == Tier::SeparateUser {
-            become_user(user).map_err(failed("take another user number"))?;
-        }
-        if tier >= Tier::Gate {
-            // Before the filter, which asks about them.
-            only_keep(self.plan.events, self.plan.words).map_err(|error| format!("close: {error}"))?;
-            self.close_the_doors(&program, &work, warden)?;
-        }
-        keep_on_exec(self.plan.events)?;
-        SigSet::empty().thread_set_mask().map_err(failed("signal mask"))?;
-        let mut command = Command::new(program);
-        command.args(arguments).env("TMPDIR", &work);
-        Ok(command)
-    }
-
-    fn close_the_doors(&self, program: &Path, work: &Path, warden: &OwnedFd) -> Result<(), String> {
-        let tier = self.plan.tier;
-        if self.has(Protection::Privileges) {
-            give_up_privileges().map_err(|error| format!("give up privileges: {error}"))?;
-        }
-        if self.has(Protection::Landlock) {
-            let signals = match tier {
-                Tier::Domain => Signals::StayInside,
-                _ => Signals::StayInsideIfPossible,
-            };
-            domain::enter(program, work, &self.plan.shown, signals)?;
-        }
-        if tier == Tier::Gate {
-            gate::install(warden.as_fd()).map_err(|error| format!("fork gate: {error}"))?;
-        }
-        let mut untouchable = Vec::new();
-        if self.has(Protection::Supervisor) {
-            untouchable.push(std::process::id().cast_signed());
-        }
-        if tier == Tier::Gate {
-            untouchable.extend([self.plan.grader, std::os::unix::process::parent_id().cast_signed()]);
-        }
-        match self.has(Protection::Filter) {
-            true => filter::install(&untouchable, queues()),
-            false => Ok(()),
-        }
-    }
-
-    /// The check's directory, as it is named where the check runs.
-    fn work(&self) -> PathBuf {
-        match self.plan.tier.has_namespaces() {
-            true => PathBuf::from(namespaces::WORK),
-            false => self.plan.directory.clone(),
-        }
-    }
-
-    fn has(&self, protection: Protection) -> bool {
-        self.plan.without != Some(protection)
-    }
-}
-
-/// Landlock opens POSIX queues only where their file system is mounted.
-fn queues() -> Queues {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    match mounts.lines().any(|line| line.split(' ').nth(1) == Some("/dev/mqueue")) {
-        true => Queues::Allowed,
-        false => Queues::Refused,
-    }
 }
 
 /// The signals that a warden waits for.
@@ -348,66 +227,4 @@ fn wait_for(sources: &[std::os::fd::BorrowedFd<'_>], longest: Option<Duration>) 
     }
     let readable = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
     Ok(polled.iter().map(readable).collect())
-}
-
-fn become_user(user: u32) -> nix::Result<()> {
-    // The pipes that the grader reads, for a submission that opens `/dev/stdout`. A courtesy: they may be no pipes.
-    for stream in [1, 2] {
-        // SAFETY: plain integers.
-        unsafe { libc::fchown(stream, user, user) };
-    }
-    nix::unistd::setgroups(&[])?;
-    nix::unistd::setresgid(Gid::from_raw(user), Gid::from_raw(user), Gid::from_raw(user))?;
-    nix::unistd::setresuid(Uid::from_raw(user), Uid::from_raw(user), Uid::from_raw(user))
-}
-
-/// Empties the set that a program may get capabilities from, as far as that is in our power: the next step is one that no
-/// program gets around.
-fn give_up_capabilities_of_programs() {
-    let mut capability = 0;
-    // SAFETY: a plain prctl call. It fails for the first number that is no capability.
-    while unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 {
-        capability += 1;
-    }
-}
-
-/// No program that is run from here on has more rights than we, and we have none.
-fn give_up_privileges() -> io::Result<()> {
-    // SAFETY: plain prctl calls.
-    unsafe {
-        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    }
-    let (version_3, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
-    // SAFETY: a header for the calling process, and the two empty sets of three words that version 3 has.
-    match unsafe { libc::syscall(libc::SYS_capset, version_3.as_ptr(), none.as_ptr()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Closes at exec whatever is open but the standard streams.
-fn only_keep(events: RawFd, words: RawFd) -> io::Result<()> {
-    debug_assert!(events > 2 && words > 2, "the standard streams are open");
-    // SAFETY: changes flags of descriptors only.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn close_on_exec(fd: RawFd) -> Result<(), String> {
-    set_flags(fd, libc::FD_CLOEXEC)
-}
-
-fn keep_on_exec(fd: RawFd) -> Result<(), String> {
-    set_flags(fd, 0)
-}
-
-fn set_flags(fd: RawFd, flags: i32) -> Result<(), String> {
-    // SAFETY: changes the flags of a descriptor that the grader has passed us.
-    match unsafe { libc::fcntl(fd, libc::F_SETFD, flags) } {
-        -1 => Err(format!("fcntl: {}", io::Error::last_os_error())),
-        _ => Ok(()),
-    }
 }
