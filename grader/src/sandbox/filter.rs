@@ -60,6 +60,8 @@ const REFUSED: &[c_long] = &[
     // Another process's memory and descriptors; reading is what the checks observe with.
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
+    // Its argument does not say whom it signals.
+    libc::SYS_pidfd_send_signal,
 ];
 
 /// The child gets the caller's parent: it would not be the supervisor's to look after.
@@ -72,6 +74,15 @@ const CLONE_BITS: [i32; 8] = [
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWPID,
     libc::CLONE_NEWNET,
+];
+
+/// Calls that signal the process in their first argument, and which argument the signal is in.
+const SIGNALLING: [(c_long, u8); 5] = [
+    (libc::SYS_kill, 1),
+    (libc::SYS_tkill, 1),
+    (libc::SYS_tgkill, 2),
+    (libc::SYS_rt_sigqueueinfo, 1),
+    (libc::SYS_rt_tgsigqueueinfo, 2),
 ];
 
 /// Whether POSIX message queues can be made.
@@ -114,30 +125,29 @@ fn program(untouchable: &[i32], queues: Queues) -> Result<BpfProgram, seccompile
     rules.insert(libc::SYS_ptrace, attach.collect::<Result<_, _>>()?);
     // Pushing characters into a terminal.
     rules.insert(libc::SYS_ioctl, vec![when(1, SeccompCmpOp::Eq, libc::TIOCSTI)?]);
-    let signalling = [
-        libc::SYS_kill,
-        libc::SYS_tkill,
-        libc::SYS_tgkill,
-        libc::SYS_rt_sigqueueinfo,
-        libc::SYS_rt_tgsigqueueinfo,
-        libc::SYS_pidfd_open,
-    ];
-    for call in signalling {
+    for (call, signal) in SIGNALLING {
         let mut targets = untouchable.to_vec();
         if call == libc::SYS_kill {
             targets.extend(untouchable.iter().map(|pid| -pid));
             // Everybody that may be signalled, and the group that a worker is in with its supervisor.
             targets.extend([-1, 0]);
         }
-        let equal = |pid: &i32| when(0, SeccompCmpOp::Eq, u64::from(pid.cast_unsigned()));
-        let conditions: Vec<SeccompRule> = targets.iter().map(equal).collect::<Result<_, _>>()?;
+        let rule = |pid: &i32| sending(signal, u64::from(pid.cast_unsigned()));
+        let targets: Vec<SeccompRule> = targets.iter().map(rule).collect::<Result<_, _>>()?;
         // A call without conditions would be refused altogether.
-        if !conditions.is_empty() {
-            rules.insert(call, conditions);
+        if !targets.is_empty() {
+            rules.insert(call, targets);
         }
     }
     let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     SeccompFilter::new(rules, SeccompAction::Allow, refusal, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// A rule for a signal, whose number is in this argument, to `target`. Signal 0 only asks whether there is such a process.
+fn sending(signal: u8, target: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    let condition =
+        |argument, operator, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
+    SeccompRule::new(vec![condition(0, SeccompCmpOp::Eq, target)?, condition(signal, SeccompCmpOp::Ne, 0)?])
 }
 
 /// A rule for the lower half of one argument.

@@ -9,7 +9,9 @@ pub fn run() -> u64 {
     let parent = unsafe { libc::getppid() };
     let taken = unsafe {
         let pidfd = libc::syscall(libc::SYS_pidfd_open, parent, 0);
-        libc::syscall(libc::SYS_pidfd_getfd, pidfd, 1, 0)
+        let taken = libc::syscall(libc::SYS_pidfd_getfd, pidfd, 1, 0);
+        libc::close(pidfd as i32);
+        taken
     };
     answer_if(taken == -1)
 }
