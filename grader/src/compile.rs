@@ -12,6 +12,7 @@ use std::process::{ChildStderr, ChildStdout, Stdio};
 
 use harness::event::Place;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Deserialize;
 
 use crate::descendants;
@@ -143,10 +144,11 @@ impl Said {
                 _ if refusal.is_some() => Ok(Build::Refused(refusal.unwrap_or_default())),
                 Some(binary) => Ok(Build::Binary(binary.clone())),
                 None if self.was_stopped(unit) => Ok(Build::Refused(format!(
-                    "the compiler did not come to an end with {} within {COMPILE_SECONDS} s of processor time and {} GiB \
-                     of memory, and was stopped",
+                    "the compiler did not come to an end with {} within {} s of processor time and {} GiB of memory, \
+                     and was stopped",
                     unit.shown,
-                    COMPILE_MEMORY >> 30
+                    at_most(Resource::RLIMIT_CPU, COMPILE_SECONDS),
+                    at_most(Resource::RLIMIT_AS, COMPILE_MEMORY) >> 30
                 ))),
                 None => Err(self.failure(&format!("cargo built no checks for `{}`", unit.id))),
             };
@@ -310,7 +312,6 @@ fn run_cargo(
 
 /// No compiler runs for ever, or takes all memory. For each process of cargo's; one that is honest needs a tenth of it.
 fn bound() -> std::io::Result<()> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let limits = [
         (Resource::RLIMIT_CPU, COMPILE_SECONDS),
         (Resource::RLIMIT_AS, COMPILE_MEMORY),
@@ -321,6 +322,11 @@ fn bound() -> std::io::Result<()> {
         setrlimit(limit, soft.min(most), hard)?;
     }
     Ok(())
+}
+
+/// Less than `most`, where the grader itself was started with less.
+fn at_most(limit: Resource, most: u64) -> u64 {
+    getrlimit(limit).map_or(most, |(soft, _)| soft.min(most))
 }
 
 fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(usize)) -> Result<Said> {

@@ -128,6 +128,9 @@ impl Course {
     /// # Errors
     /// [`Error::Usage`] for an unknown word, or a folder that is neither a checkout nor named like a lab.
     pub fn select_for(&self, subject: &Subject, words: &[String]) -> Result<Vec<Selection<'_>>> {
+        if let Subject::Committed(commit) = subject {
+            commit.look().map_err(Error::Usage)?;
+        }
         let Subject::At(path) = subject else { return self.select(words) };
         if !words.is_empty() || path.join("labs").is_dir() {
             return self.select(words);
@@ -221,6 +224,11 @@ impl Course {
                 let shown = root.display().to_string();
                 (root, shown)
             }
+            // Nothing of it is checked out: the path is for messages.
+            Subject::Committed(_) => {
+                let shown = format!("labs/{}/src", lab.directory);
+                (PathBuf::from(&shown), shown)
+            }
         }
     }
 
@@ -241,7 +249,10 @@ impl Course {
         if needs_solution && !self.has_solution(lab) {
             return Err(Error::Usage(format!("`{}` has no solution here (`{shown}/lib.rs`)", lab.name)));
         }
-        let sources = Sources::read(&root, &shown);
+        let sources = match subject {
+            Subject::Committed(commit) => commit.sources(&shown),
+            _ => Sources::read(&root, &shown),
+        };
         let Subject::Mutant(name) = subject else { return Ok(sources) };
         let mutants = self.mutants(lab)?;
         let Some(mutant) = mutants.iter().find(|mutant| mutant.name == *name) else {

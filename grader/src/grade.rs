@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::compile::{self, Build};
 use crate::course::{Course, Selection};
 use crate::error::{Error, Result};
+use crate::ignored;
 use crate::lab::{Check, Evidence, Lab, Part};
+use crate::output::harmless;
 use crate::progress::Progress;
 use crate::report::{CheckReport, LabReport, Report};
 use crate::runner::{Ran, Runner, Task, check_seed};
@@ -68,7 +70,7 @@ pub fn grade(
                 });
             }
             Err(why) => {
-                unreadable.insert(lab.name.as_str(), why);
+                unreadable.insert(lab.name.as_str(), harmless(&why));
             }
         }
     }
@@ -180,7 +182,10 @@ fn run(run: Run<'_>, listener: &mut (dyn Listener + Send)) -> Result<Report> {
     let labs = selections.iter().map(|selection| {
         LabReport::new(selection.lab, results.by_ref().take(selection.checks.len()).collect())
     });
-    Ok(Report::new(labs.collect(), settings, slowness, tier))
+    let labs = labs.collect();
+    let graded: Vec<&Lab> = selections.iter().map(|selection| selection.lab).collect();
+    let ignored = ignored::ignored(course, &graded, &settings.subject);
+    Ok(Report::new(labs, ignored, settings, slowness, tier))
 }
 
 /// The results so far; those before the first gap have been shown.

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod cli;
+mod commit;
 mod compile;
 mod course;
 mod descendants;
@@ -10,6 +11,7 @@ mod error;
 mod exit_code;
 mod grade;
 mod hint;
+mod ignored;
 mod judge;
 mod lab;
 mod list;

@@ -34,6 +34,8 @@ pub struct Report {
     pub score: Score,
     /// In the order of the course.
     pub labs: Vec<LabReport>,
+    /// Files of the submission that nobody looked at.
+    pub ignored: Vec<String>,
 }
 
 /// The result of one lab.
@@ -102,7 +104,13 @@ pub struct FindingReport {
 
 impl Report {
     /// Adds up the labs.
-    pub fn new(labs: Vec<LabReport>, settings: &Settings, slowness: f64, tier: Tier) -> Report {
+    pub fn new(
+        labs: Vec<LabReport>,
+        ignored: Vec<String>,
+        settings: &Settings,
+        slowness: f64,
+        tier: Tier,
+    ) -> Report {
         Report {
             schema: SCHEMA,
             subject: settings.subject.to_string(),
@@ -111,7 +119,14 @@ impl Report {
             tier: tier.number(),
             score: labs.iter().map(|lab| lab.score).sum(),
             labs,
+            ignored,
         }
+    }
+
+    /// One sentence about files that nobody looked at.
+    pub fn ignored_files(&self) -> Option<String> {
+        let names = self.ignored.join("`, `");
+        (!names.is_empty()).then(|| format!("ignored: `{names}`; only labs/*/src is graded"))
     }
 }
 

@@ -8,12 +8,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::commit::Commit;
+
 /// The largest source file that is read, in bytes.
-const LARGEST_FILE: u64 = 1024 * 1024;
+pub const LARGEST_FILE: u64 = 1024 * 1024;
 /// The most files that are read from one `src/`.
 const MOST_FILES: usize = 1000;
 /// The most text that is read from one `src/`, in bytes.
 const MOST_TEXT: usize = 8 * 1024 * 1024;
+/// The most folders inside one another.
+pub const DEEPEST: usize = 16;
 
 /// What to grade.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Subject {
     Variant(String),
     /// A submission elsewhere: a checkout of the course, or one lab's folder.
     At(PathBuf),
+    /// A submission as a commit of a git repository, of which nothing is checked out.
+    Committed(Commit),
 }
 
 impl Subject {
@@ -38,7 +44,7 @@ impl Subject {
             Subject::Reference => "reference".to_owned(),
             Subject::Mutant(name) => format!("mutant-{name}"),
             Subject::Variant(name) => format!("variant-{name}"),
-            Subject::At(_) => "elsewhere".to_owned(),
+            Subject::At(_) | Subject::Committed(_) => "elsewhere".to_owned(),
         }
     }
 }
@@ -54,8 +60,11 @@ impl FromStr for Subject {
                 Some(("mutant", name)) => Ok(Subject::Mutant(name.to_owned())),
                 Some(("variant", name)) => Ok(Subject::Variant(name.to_owned())),
                 _ if Path::new(text).is_dir() => Ok(Subject::At(PathBuf::from(text))),
-                _ => Err("not submission, reference, mutant:NAME, variant:NAME, or an existing directory"
-                    .to_owned()),
+                _ => text.parse().map(Subject::Committed).map_err(|why: String| {
+                    format!(
+                        "not submission, reference, mutant:NAME, variant:NAME, an existing directory, {why}"
+                    )
+                }),
             },
         }
     }
@@ -69,6 +78,7 @@ impl fmt::Display for Subject {
             Subject::Mutant(name) => write!(f, "mutant:{name}"),
             Subject::Variant(name) => write!(f, "variant:{name}"),
             Subject::At(path) => path.display().fmt(f),
+            Subject::Committed(commit) => commit.fmt(f),
         }
     }
 }
@@ -83,17 +93,41 @@ impl Sources {
     /// # Errors
     /// One sentence for the student: no `lib.rs`, a symbolic link, a file that is too large or not UTF-8.
     pub fn read(root: &Path, shown: &str) -> Result<Sources, String> {
-        let mut files = BTreeMap::new();
+        let mut sources = Sources::default();
         let is_link = fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_symlink());
         if is_link {
             return Err(format!("`{shown}` is a symbolic link; put the files themselves there"));
         }
-        collect(root, "", shown, &mut files)?;
-        if files.contains_key("lib.rs") {
-            Ok(Sources(files))
-        } else {
-            Err(format!("there is no `{shown}/lib.rs`"))
+        collect(root, "", shown, &mut sources)?;
+        sources.complete(shown)
+    }
+
+    /// Adds a file, of which no more than [`LARGEST_FILE`] bytes and one more need to be given.
+    ///
+    /// # Errors
+    /// One sentence for the student: too many files, too much text, not UTF-8.
+    pub fn add(&mut self, path: &str, bytes: Vec<u8>, shown: &str) -> Result<(), String> {
+        if self.0.len() == MOST_FILES {
+            return Err(format!("there are more than {MOST_FILES} files in `{shown}`"));
         }
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(format!("`{shown}/{path}` is larger than 1 MiB"));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| format!("`{shown}/{path}` is not UTF-8 text; save it as UTF-8"))?;
+        if text.len() + self.0.values().map(String::len).sum::<usize>() > MOST_TEXT {
+            return Err(format!("there are more than 8 MiB of source in `{shown}`"));
+        }
+        self.0.insert(path.to_owned(), text);
+        Ok(())
+    }
+
+    /// The sources, if there is a `lib.rs` among them.
+    ///
+    /// # Errors
+    /// One sentence for the student.
+    pub fn complete(self, shown: &str) -> Result<Sources, String> {
+        if self.0.contains_key("lib.rs") { Ok(self) } else { Err(format!("there is no `{shown}/lib.rs`")) }
     }
 
     /// The text of one file.
@@ -120,12 +154,7 @@ impl<const N: usize> From<[(&str, &str); N]> for Sources {
     }
 }
 
-fn collect(
-    directory: &Path,
-    prefix: &str,
-    shown: &str,
-    files: &mut BTreeMap<String, String>,
-) -> Result<(), String> {
+fn collect(directory: &Path, prefix: &str, shown: &str, sources: &mut Sources) -> Result<(), String> {
     let unreadable = |name: &str, error: std::io::Error| format!("cannot read `{shown}/{name}`: {error}");
     let entries = fs::read_dir(directory).map_err(|error| unreadable(prefix, error))?;
     for entry in entries {
@@ -136,30 +165,24 @@ fn collect(
         };
         let path = format!("{prefix}{name}");
         if kind.is_symlink() {
-            return Err(format!("`{shown}/{path}` is a symbolic link; put the file itself there"));
+            return Err(symbolic_link(&path, shown));
         } else if kind.is_dir() {
-            if path.matches('/').count() >= 16 {
+            if path.matches('/').count() >= DEEPEST {
                 return Err(format!("the folders in `{shown}` are nested too deeply"));
             }
-            collect(&entry.path(), &format!("{path}/"), shown, files)?;
+            collect(&entry.path(), &format!("{path}/"), shown, sources)?;
         } else if name.ends_with(".rs") {
             if !kind.is_file() {
                 return Err(format!("`{shown}/{path}` is not a regular file"));
             }
-            if files.len() == MOST_FILES {
-                return Err(format!("there are more than {MOST_FILES} files in `{shown}`"));
-            }
-            let text = read_file(&entry.path()).map_err(|why| format!("`{shown}/{path}` {why}"))?;
-            if text.len() + files.values().map(String::len).sum::<usize>() > MOST_TEXT {
-                return Err(format!("there are more than 8 MiB of source in `{shown}`"));
-            }
-            files.insert(path, text);
+            let bytes = read_file(&entry.path()).map_err(|why| format!("`{shown}/{path}` {why}"))?;
+            sources.add(&path, bytes, shown)?;
         }
     }
     Ok(())
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
     // O_NOFOLLOW and O_NONBLOCK: what was a regular file a moment ago may not be one now.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -169,8 +192,10 @@ fn read_file(path: &Path) -> Result<String, String> {
     }
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err("is larger than 1 MiB".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text; save it as UTF-8".to_owned())
+    Ok(bytes)
+}
+
+/// What a student reads who links to a file.
+pub fn symbolic_link(path: &str, shown: &str) -> String {
+    format!("`{shown}/{path}` is a symbolic link; put the file itself there")
 }

@@ -43,6 +43,9 @@ pub fn render(report: &Report) -> String {
         0 => String::new(),
         more => format!("; {} in the summary", crate::progress::plural(more, "more problem")),
     };
+    if let Some(ignored) = report.ignored_files() {
+        let _ = writeln!(text, "::notice title=Ignored::{}", data(&ignored));
+    }
     let _ = writeln!(text, "::notice title=Points::{}{more}", report.score);
     text
 }

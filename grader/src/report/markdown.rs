@@ -17,6 +17,9 @@ pub fn render(report: &Report) -> String {
     for lab in report.labs.iter().filter(|lab| !lab.score.is_full()) {
         render_lab(&mut text, lab);
     }
+    if let Some(ignored) = report.ignored_files() {
+        let _ = writeln!(text, "\n{ignored}.");
+    }
     let _ = writeln!(text, "\nSeed {}.", report.seed);
     text
 }

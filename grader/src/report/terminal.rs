@@ -121,6 +121,9 @@ pub fn tail(report: &Report) -> String {
     if report.labs.len() > 1 {
         let _ = writeln!(text, "{}\n", points_table(report));
     }
+    if let Some(ignored) = report.ignored_files() {
+        let _ = writeln!(text, "{YELLOW}{ignored}{YELLOW:#}\n");
+    }
     let style = if report.score.is_full() { GREEN } else { BOLD };
     let _ = writeln!(text, "{style}{} points{style:#}  {DIM}seed {}{DIM:#}", report.score, report.seed);
     text

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
 /// What each check is worth.
@@ -16,9 +18,34 @@ pub struct Entry {
     pub expect: String,
     pub message: String,
     pub tiers: Vec<String>,
+    /// Files of a submission that nobody looks at, which the report names.
+    pub ignored: Vec<String>,
+    /// Whether its compiler gets less than others.
+    pub is_bounded: bool,
     deadline: f64,
     needs: Option<String>,
-    text: String,
+    pub text: String,
+}
+
+/// What is done with an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It is a module of one large submission.
+    Run,
+    /// It is a submission, which is not run.
+    Build,
+    /// It is a checkout of the course, with other files than sources.
+    Brought,
+}
+
+impl Kind {
+    fn of_group(folder: &Path) -> Kind {
+        match folder.file_name().and_then(|name| name.to_str()) {
+            Some("build") => Kind::Build,
+            Some("brought") => Kind::Brought,
+            _ => Kind::Run,
+        }
+    }
 }
 
 impl Entry {
@@ -35,18 +62,20 @@ impl Entry {
             tiers: value("tiers").unwrap_or_default().split(' ').map(str::to_owned).collect(),
             deadline: value("deadline").map_or(10.0, |seconds| seconds.parse().unwrap()),
             needs: value("needs"),
+            ignored: value("ignored").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+            is_bounded: value("bounded").is_some(),
             text,
         }
     }
 }
 
-/// All entries, by name: those that are built, or those that are not.
-pub fn entries(are_built: bool) -> Vec<Entry> {
+/// All entries of a kind, by name.
+pub fn entries(kind: Kind) -> Vec<Entry> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let groups = fs::read_dir(folder)
         .unwrap()
         .map(|group| group.unwrap().path())
-        .filter(|path| path.is_dir() && path.ends_with("build") != are_built);
+        .filter(|path| path.is_dir() && Kind::of_group(path) == kind);
     let files = groups.flat_map(|group| fs::read_dir(group).unwrap()).map(|file| file.unwrap().path());
     let mut entries: Vec<Entry> = files
         .map(|file| {
@@ -88,6 +117,15 @@ impl Course {
         let course = Course::new("corpus-builds");
         for entry in entries {
             course.put_lab(&entry.name, std::slice::from_ref(entry), &entry.text, "");
+        }
+        course
+    }
+
+    /// Each entry a checkout of the course; this is the course, with each lab answered wrongly.
+    pub fn of_checkouts(entries: &[Entry]) -> Course {
+        let course = Course::new("corpus-brought");
+        for entry in entries {
+            course.put_lab(&entry.name, std::slice::from_ref(entry), "pub fn run() -> u64 { 0 }\n", "");
         }
         course
     }
@@ -150,16 +188,28 @@ impl Course {
 
     /// The same, with options.
     pub fn grade_with(&self, options: &[&str], words: &[&str]) -> Value {
-        let mut command = self.grader();
-        command.args(words).args(options).args(["--format", "json"]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let pid = child.id();
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(processes_of(pid), Vec::<u32>::new(), "still running after {options:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
+        report(self.grader().args(options), words)
     }
+
+    /// The same, with less for the compiler.
+    pub fn grade_bounded(&self, words: &[&str]) -> Value {
+        let mut command = self.grader();
+        // SAFETY: only system calls are made.
+        unsafe { command.pre_exec(bound) };
+        report(command.args(["--tier", "open"]), words)
+    }
+}
+
+/// What the grader says about `words`; nothing of it runs any more.
+fn report(command: &mut Command, words: &[&str]) -> Value {
+    command.args(words).args(["--format", "json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(processes_of(pid), Vec::<u32>::new(), "still running after {command:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
 }
 
 fn rubric(entries: &[Entry]) -> String {
@@ -189,6 +239,15 @@ fn checks(entries: &[Entry], prefix: &str) -> String {
     format!(
         "//! Checks.\nuse harness::{{Check, Outcome, ensure}};\nharness::checks! {{ {table} }}\n{functions}"
     )
+}
+
+/// Bounds what the grader and every compiler that it starts may take.
+fn bound() -> std::io::Result<()> {
+    for (limit, most) in [(Resource::RLIMIT_CPU, 10), (Resource::RLIMIT_AS, 2 << 30)] {
+        let (_, hard) = getrlimit(limit)?;
+        setrlimit(limit, most.min(hard), hard)?;
+    }
+    Ok(())
 }
 
 /// What the kernel says when it is asked for the main part of a tier.

@@ -3,13 +3,15 @@
 //! Every file below `corpus/` but this one and `acts.rs` is an entry: a header of `//! key: value` lines, and `pub fn run`. All
 //! are compiled as modules of one submission, and each is the subject of one check, which asks it for the number 42.
 //!
-//! Entries in `build` are submissions of their own, which do not come as far as being run.
+//! Entries in `build` are submissions of their own, which do not come as far as being run (`bounded`: their compiler is stopped);
+//! those in `brought` are checkouts with other files than sources (`ignored`: which the report names).
 //!
 //! `CORPUS='e04 e09' cargo test -p grader --test corpus` runs some entries only.
 //!
 //! `expect`, the verdict; `message`, what its reason contains; `tiers`, where it is run; `deadline`, in seconds. After each run:
 //! points only for `passed`, no process, no folder, no object of the kernel's left.
 
+mod brought;
 mod course;
 mod interrupts;
 mod removed;
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 
-use course::{Course, Entry, Left};
+use course::{Course, Entry, Kind, Left};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 
@@ -26,7 +28,7 @@ use serde_json::Value;
 #[track_caller]
 fn check(tier: &str) {
     let _turn = turn();
-    let entries: Vec<Entry> = course::entries(true);
+    let entries: Vec<Entry> = course::entries(Kind::Run);
     let course = Course::of_one_lab(&entries);
     if !course.offers(tier) {
         // A machine without this tier: `grader doctor` says why.
@@ -39,8 +41,7 @@ fn check(tier: &str) {
         chosen.retain(|entry| only.split(' ').any(|name| name == entry.name));
     }
     let before = Left::now();
-    let names: Vec<&str> = chosen.iter().map(|entry| entry.name.as_str()).collect();
-    let words: Vec<&str> = ["corpus"].into_iter().chain(names).collect();
+    let words: Vec<&str> = ["corpus"].into_iter().chain(names(&chosen)).collect();
     let report = course.grade(tier, &words);
     assert_eq!(Left::now().since(&before), Vec::<String>::new(), "left behind in tier {tier}");
     compare(chosen, &results(&report), tier);
@@ -73,6 +74,10 @@ fn results(report: &Value) -> BTreeMap<String, Value> {
     checks.map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
 }
 
+fn names<'e>(entries: &[&'e Entry]) -> Vec<&'e str> {
+    entries.iter().map(|entry| entry.name.as_str()).collect()
+}
+
 /// One grader at a time: they share a target directory.
 fn turn() -> Flock<File> {
     let turn = File::create(course::scratch().join("corpus.lock")).unwrap();
@@ -102,7 +107,7 @@ fn behind_a_fork_gate() {
 #[test]
 fn a_check_that_needs_more_than_the_tier_gives_is_undecided() {
     let _turn = turn();
-    let course = Course::of_one_lab(&course::entries(true));
+    let course = Course::of_one_lab(&course::entries(Kind::Run));
     let report = course.grade("open", &["corpus", "f12"]);
     let result = &results(&report)["f12"];
     assert_eq!(result["verdict"], "inconclusive");
@@ -112,7 +117,7 @@ fn a_check_that_needs_more_than_the_tier_gives_is_undecided() {
 #[test]
 fn less_than_the_required_tier_is_an_error() {
     let _turn = turn();
-    let course = Course::of_one_lab(&course::entries(true));
+    let course = Course::of_one_lab(&course::entries(Kind::Run));
     let mut command = course.grader();
     let output = command.args(["corpus", "j01", "--tier", "open", "--require-tier", "2"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -123,7 +128,15 @@ fn less_than_the_required_tier_is_an_error() {
 #[test]
 fn what_is_not_to_be_built_or_not_to_be_run() {
     let _turn = turn();
-    let entries: Vec<Entry> = course::entries(false);
-    let report = Course::of_a_lab_each(&entries).grade("open", &[]);
-    compare(&entries, &results(&report), "open");
+    let entries: Vec<Entry> = course::entries(Kind::Build);
+    let course = Course::of_a_lab_each(&entries);
+    let (bounded, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.is_bounded);
+    compare(others.clone(), &results(&course.grade("open", &names(&others))), "open");
+    // Everything they need is built by now: less is enough for all but them, and they are stopped sooner.
+    let report = course.grade_bounded(&names(&bounded));
+    let results = results(&report);
+    let says =
+        |result: &Value| result["why"].as_str().unwrap().contains("within 10 s of processor time and 2 GiB");
+    assert!(results.values().all(says), "{report}");
+    compare(bounded, &results, "open");
 }

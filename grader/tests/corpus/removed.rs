@@ -1,13 +1,13 @@
 //! Each protection by its removal: without it, an entry of the corpus that it holds up comes to something else.
 
-use crate::course::{Course, entries};
+use crate::course::{Course, Kind, entries};
 use crate::{results, turn};
 
 /// `entry` comes to what it should with all protections, and to something else without `protection`.
 #[track_caller]
 fn check(protection: &str, tier: &str, entry: &str) {
     let _turn = turn();
-    let entries = entries(true);
+    let entries = entries(Kind::Run);
     let course = Course::of_one_lab(&entries);
     if !course.offers(tier) {
         return;

@@ -1,0 +1,61 @@
+//! Submissions with more than sources: build scripts, settings of cargo, other compilers, links. Nothing of that is looked at.
+//!
+//! Below the sources of such an entry stand its other files, relative to the lab or, with a leading `/`, to the checkout:
+//! `//> build.rs` and then lines that begin with `//| `; or `//> src/a.rs -> /etc/passwd`; or `//> src/a.rs of 9 bytes`.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::course::{Course, Entry, Kind, Left, entries, scratch};
+use crate::{compare, results, turn};
+
+/// Puts the checkout of one entry down.
+fn check_out(entry: &Entry) -> PathBuf {
+    let root = scratch().join("corpus-checkouts").join(&entry.name);
+    let _ = fs::remove_dir_all(&root);
+    let lab = root.join("labs").join(format!("01-{}", entry.name));
+    let (sources, others) = entry.text.split_once("//> ").unwrap_or((&entry.text, ""));
+    put(&lab.join("src/lib.rs"), sources);
+    for other in others.split("//> ").filter(|other| !other.is_empty()) {
+        let (head, text) = other.split_once('\n').unwrap();
+        let place = |path: &str| path.strip_prefix('/').map_or(lab.join(path), |path| root.join(path));
+        if let Some((path, target)) = head.split_once(" -> ") {
+            symlink(target, place(path)).unwrap();
+        } else if let Some((path, size)) = head.split_once(" of ") {
+            let size = size.trim_end_matches(" bytes").parse().unwrap();
+            File::create(place(path)).unwrap().set_len(size).unwrap();
+        } else {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("//|"));
+            let text: String =
+                lines.map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned() + "\n").collect();
+            put(&place(head), &text);
+        }
+    }
+    root
+}
+
+fn put(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn what_a_submission_brings_along_is_not_looked_at() {
+    let _turn = turn();
+    let before = Left::now();
+    let entries = entries(Kind::Brought);
+    let course = Course::of_checkouts(&entries);
+    for entry in &entries {
+        let checkout = check_out(entry);
+        let report =
+            course.grade_with(&["--tier", "open", "--subject", checkout.to_str().unwrap()], &[&entry.name]);
+        compare([entry], &results(&report), "open");
+        let ignored: Vec<&str> =
+            report["ignored"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(ignored, entry.ignored, "{}", entry.name);
+    }
+    assert_eq!(Left::now().since(&before), Vec::<String>::new());
+}
