@@ -11,7 +11,7 @@ use crate::subject::Subject;
 /// Builds the labs, runs their checks, and says what was earned and why.
 ///
 /// Exit codes: 0 every possible point earned; 1 points lost; 2 usage; 3 the course is inconsistent;
-/// 4 the sandbox that is asked for cannot be had here; 70 internal error; 130 and 143 when interrupted.
+/// 4 the sandbox that is asked for cannot be had here; 5 a report cannot be recorded; 70 internal error; 130 and 143 when interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "grader", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -63,6 +63,20 @@ pub enum Command {
     },
     /// Say how well this machine can shut checks in, and what to do for better
     Doctor,
+    /// Make a grade of record of a report that was made elsewhere
+    Record {
+        /// The report, as --output FILE.json wrote it
+        report: PathBuf,
+        /// The commit that it must be about
+        #[arg(long)]
+        commit: String,
+        /// The tier that the checks must have run in, or a better one
+        #[arg(long, value_name = "TIER", default_value = "2")]
+        require_tier: Tier,
+        /// Also write the grade to a file, as JSON
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Check the course itself: stubs score nothing, references and variants everything, mutants are caught
     Verify {
         /// Labs to verify (default: all)
@@ -85,7 +99,7 @@ pub struct GradeArgs {
     /// Labs, each optionally followed by some of its checks (default: all labs)
     #[arg(value_name = "LAB [CHECK…]")]
     pub words: Vec<String>,
-    /// What to grade: submission, reference, mutant:NAME, variant:NAME, or a path
+    /// What to grade: submission, reference, mutant:NAME, variant:NAME, a path, or REPOSITORY@COMMIT
     #[arg(long, default_value = "submission")]
     pub subject: Subject,
     /// How to show the result

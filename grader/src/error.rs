@@ -12,6 +12,8 @@ pub enum Error {
     Usage(String),
     /// The course contradicts itself; one sentence each.
     Course(Vec<String>),
+    /// A report is not one of this course; one sentence each.
+    Report(Vec<String>),
     /// The machine does not offer the sandbox that is asked for.
     Sandbox(String),
     /// The machine or the toolchain did not do what the grader needs.
@@ -29,6 +31,7 @@ impl Error {
         match self {
             Error::Usage(_) => ExitCode::Usage,
             Error::Course(_) => ExitCode::InconsistentCourse,
+            Error::Report(_) => ExitCode::NoRecord,
             Error::Sandbox(_) => ExitCode::NoSandbox,
             Error::Internal(_) => ExitCode::Internal,
             Error::Interrupted(signal) => ExitCode::Interrupted(*signal),
@@ -46,6 +49,9 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(text) | Error::Sandbox(text) | Error::Internal(text) => f.write_str(text),
             Error::Course(sentences) => f.write_str(&sentences.join("\n       ")),
+            Error::Report(sentences) => {
+                write!(f, "the report cannot be recorded: {}", sentences.join("\n       "))
+            }
             Error::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }
     }

@@ -13,6 +13,8 @@ pub enum ExitCode {
     InconsistentCourse,
     /// 4: the machine does not offer the sandbox that `--tier` or `--require-tier` asks for.
     NoSandbox,
+    /// 5: a report cannot be recorded: it is of another commit, another course, or a lower tier.
+    NoRecord,
     /// 70: the grader, the toolchain or the machine failed.
     Internal,
     /// 128 + n: ended by signal n (130 for SIGINT, 143 for SIGTERM).
@@ -28,6 +30,7 @@ impl ExitCode {
             ExitCode::Usage => 2,
             ExitCode::InconsistentCourse => 3,
             ExitCode::NoSandbox => 4,
+            ExitCode::NoRecord => 5,
             ExitCode::Internal => 70,
             ExitCode::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(255),
         }

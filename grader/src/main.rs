@@ -21,6 +21,7 @@ mod mutant;
 mod output;
 mod progress;
 mod publish;
+mod record;
 mod replay;
 mod report;
 mod runner;
@@ -79,6 +80,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Replay { lab, check, schedule, step, subject, pace }) => {
             let settings = settings(subject, &pace)?;
             replay::replay(&course, &lab, &check, &schedule, step, &settings)
+        }
+        Some(Command::Record { report, commit, require_tier, output }) => {
+            record::record(&course, &report, &commit, require_tier, output.as_deref())
         }
         Some(Command::Doctor) => doctor::doctor(&course),
         Some(Command::Verify { labs, runs, messages, pace }) => {

@@ -1,7 +1,7 @@
 //! Hands text to its reader: standard output, standard error, or a file. A reader that has gone is no error.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::cli::{Format, GradeArgs, ReportFile};
@@ -16,19 +16,19 @@ use crate::report::{CheckReport, Report, github, json, markdown, terminal};
 /// [`Error::Internal`] when a file or standard output cannot be written.
 pub fn report(report: &Report, format: Format, files: &[ReportFile]) -> Result<()> {
     for file in files {
-        let text = render(report, file.format);
+        let text = render(report, file.format)?;
         write(&file.path, &anstream::adapter::strip_str(&text).to_string())?;
     }
     let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
     if let (Format::Github, Some(path)) = (format, summary) {
-        append(Path::new(&path), &render(report, Format::Markdown))?;
+        append(Path::new(&path), &render(report, Format::Markdown)?)?;
     }
     match format {
         // The checks were shown as they ended.
         Format::Terminal => print(&terminal::tail(report)),
         Format::Json | Format::Markdown | Format::Github => {
             let mut out = std::io::stdout().lock();
-            heard(out.write_all(render(report, format).as_bytes()).and_then(|()| out.flush()))
+            heard(out.write_all(render(report, format)?.as_bytes()).and_then(|()| out.flush()))
         }
     }
 }
@@ -75,13 +75,21 @@ pub fn complain(error: &Error) {
     let _ = writeln!(anstream::stderr(), "{bold}error{bold:#}: {error}");
 }
 
-fn render(report: &Report, format: Format) -> String {
-    match format {
+fn render(report: &Report, format: Format) -> Result<String> {
+    Ok(match format {
         Format::Terminal => terminal::render(report),
         Format::Json => json::render(report),
         Format::Markdown => markdown::render(report),
-        Format::Github => github::render(report),
-    }
+        Format::Github => github::render(report, &token()?),
+    })
+}
+
+/// 128 random bits, which nobody could know before.
+fn token() -> Result<String> {
+    let (path, mut bits) = (Path::new("/dev/urandom"), [0; 16]);
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut bits));
+    read.map_err(|error| Error::io("read", path, &error))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bits)))
 }
 
 /// The reader may have gone (`grader | head`): there is nobody left to tell. A full disk is a failure.

@@ -16,7 +16,7 @@ use crate::score::Score;
 use crate::verdict::Verdict;
 
 /// The version of the JSON report.
-const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
 /// The result of grading one subject.
 #[derive(Debug, Clone, Serialize)]

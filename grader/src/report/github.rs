@@ -1,16 +1,24 @@
-//! The report as workflow commands: annotations on the lines of the submission, and the points.
+//! The report as workflow commands: annotations on the lines of the submission, and the points; above them the report as
+//! people read it, of which no line is a command.
 
 use std::fmt::Write as _;
 
-use super::{CheckReport, Report};
+use super::{CheckReport, Report, terminal};
 use crate::verdict::Verdict;
 
 /// GitHub shows ten annotations of a step; one is for the points.
 const MOST_ERRORS: usize = 9;
 
-/// One workflow command a line, and nothing else.
-pub fn render(report: &Report) -> String {
-    let mut text = String::new();
+/// The report, during which no command is obeyed until `token` comes, and then one command a line. Nobody who has had a say
+/// in the report may know the token.
+pub fn render(report: &Report, token: &str) -> String {
+    let mut text = format!("::stop-commands::{token}\n");
+    let shown = anstream::adapter::strip_str(&terminal::render(report)).to_string();
+    shown.lines().for_each(|line| {
+        // No line begins as a command does, should somebody read them who was not told to stop.
+        let _ = writeln!(text, "{}", format!("| {line}").trim_end());
+    });
+    let _ = writeln!(text, "::{token}::");
     let lost = report.labs.iter().flat_map(|lab| lab.checks.iter().map(move |check| (lab, check)));
     let lost = lost.filter(|(_, check)| match check.verdict {
         Verdict::Passed | Verdict::Unimplemented { .. } => false,

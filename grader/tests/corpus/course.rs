@@ -130,6 +130,18 @@ impl Course {
         course
     }
 
+    /// One lab with two checks, `one` and `two`.
+    pub fn of_two_checks(name: &str, submission: &str) -> Course {
+        let course = Course::new(&format!("corpus-{name}"));
+        let entries = ["one", "two"].map(|check| Entry::parse(check, String::new()));
+        course.put_lab(name, &entries, submission, &format!("{name}::"));
+        course
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
     fn new(name: &str) -> Course {
         let course = Course(scratch().join(name));
         let grader = Path::new(env!("CARGO_MANIFEST_DIR"));

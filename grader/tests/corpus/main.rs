@@ -14,6 +14,7 @@
 mod brought;
 mod course;
 mod interrupts;
+mod record;
 mod removed;
 
 use std::collections::BTreeMap;

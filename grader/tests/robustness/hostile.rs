@@ -48,7 +48,13 @@ fn output_is_harmless_in_markdown() {
 #[test]
 fn output_is_harmless_in_workflow_commands() {
     let text = check_harmless("github");
-    assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
+    let (first, rest) = text.split_once('\n').unwrap();
+    let token = first.strip_prefix("::stop-commands::").unwrap();
+    assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+    let (shown, commands) = rest.split_once(&format!("::{token}::\n")).unwrap();
+    assert!(shown.contains("red") && shown.lines().all(|line| line.starts_with('|')), "{text}");
+    assert!(commands.lines().all(|line| line.starts_with("::")), "{text}");
+    assert_eq!(text.matches(token).count(), 2, "{text}");
     assert_eq!(text.matches("\n::error").count() + usize::from(text.starts_with("::error")), 1, "{text}");
 }
 

@@ -1,4 +1,5 @@
-//! The workflow files: pinned actions, no more rights than needed, bounded time.
+//! The workflow files: pinned actions, no more rights than needed, bounded time. What the grade of record runs is tested in the
+//! corpus (`record.rs`).
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +27,9 @@ fn check(name: &str) {
     assert!(!jobs.is_empty(), "{name}");
     for (id, job) in jobs {
         let id = id.as_str().unwrap();
-        assert!(job["permissions"].is_badvalue(), "{name}: {id} takes rights of its own");
+        let rights = &job["permissions"];
+        let has_fewer = rights.as_hash().is_some_and(|rights| rights.is_empty());
+        assert!(rights.is_badvalue() || has_fewer, "{name}: {id} takes rights of its own");
         let minutes = job["timeout-minutes"].as_i64();
         assert!(minutes.is_some_and(|minutes| (1..=60).contains(&minutes)), "{name}: {id} may run for ever");
         let image = job["runs-on"].as_str().unwrap();
@@ -34,6 +37,9 @@ fn check(name: &str) {
         let steps = job["steps"].as_vec().unwrap();
         let actions: Vec<&str> = steps.iter().filter_map(|step| step["uses"].as_str()).collect();
         assert!(!actions.is_empty(), "{name}: {id} does not even check out the course");
+        // What a stranger may choose comes to a shell in a variable only, never as a piece of its program.
+        let has_pieces = |step: &Yaml| step["run"].as_str().is_some_and(|run| run.contains("${{"));
+        assert!(!steps.iter().any(has_pieces), "{name}: {id} puts an expression into a shell's program");
         for action in actions {
             let (_, commit) = action.split_once('@').expect(action);
             let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
@@ -64,11 +70,61 @@ fn grading_is_short_and_keeps_its_report() {
     assert!(text.lines().count() < 40, "{} lines", text.lines().count());
     let steps = workflow["jobs"]["grade"]["steps"].as_vec().unwrap();
     let run =
-        steps.iter().filter_map(|step| step["run"].as_str()).find(|run| run.contains("cargo run")).unwrap();
+        steps.iter().filter_map(|step| step["run"].as_str()).find(|run| run.contains("--format")).unwrap();
+    assert!(run.contains("--subject \"$GITHUB_WORKSPACE@$GITHUB_SHA\""), "{run}");
     assert!(
         run.contains("--format github") && run.contains("--output \"$GITHUB_WORKSPACE/report.json\""),
         "{run}"
     );
     let upload = steps.iter().find(|step| step["with"]["path"].as_str() == Some("report.json")).unwrap();
     assert_eq!(upload["if"].as_str(), Some("always()"), "the report is kept when points were lost");
+}
+
+#[test]
+fn recording_is_pinned_and_bounded() {
+    check("record.yml");
+}
+
+/// All text of a part of a workflow.
+fn text(part: &Yaml) -> String {
+    let mut text = String::new();
+    yaml_rust2::YamlEmitter::new(&mut text).dump(part).unwrap();
+    text
+}
+
+#[test]
+fn a_grade_of_record_is_made_without_rights_and_recorded_without_the_submission() {
+    let (_, workflow) = read("record.yml");
+    let jobs = &workflow["jobs"];
+    let [fetch, grade, record] = ["fetch", "grade", "record"].map(|job| text(&jobs[job]));
+    assert!(jobs["grade"]["permissions"].as_hash().is_some_and(|rights| rights.is_empty()));
+    for dangerous in ["secrets.", "checkout@", "cache", "github.token", "GITHUB_TOKEN"] {
+        assert!(!grade.contains(dangerous), "the job that runs a submission has {dangerous}");
+    }
+    assert!(grade.contains("submission.git@$COMMIT") && grade.contains("--require-tier 2"), "{grade}");
+    for job in [&fetch, &record] {
+        assert!(!job.contains("--subject"), "a job with rights runs a submission");
+    }
+    assert!(record.contains("-- record untrusted/report.json") && !record.contains("secrets."), "{record}");
+    assert_eq!(jobs["record"]["needs"].as_str(), Some("grade"));
+}
+
+#[test]
+fn the_seed_of_a_grade_of_record_is_nobodys_choice() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.github/scripts/seed");
+    let seed = |variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new("bash");
+        command.arg(&script).env_remove("SEED").env_remove("KEY").envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    let keyed = |submission| seed(&[("KEY", "secret"), ("SUBMISSION", submission)]).unwrap();
+    assert_eq!(keyed("anna/labs 01"), keyed("anna/labs 01"));
+    assert_ne!(keyed("anna/labs 01"), keyed("anna/labs 02"));
+    let number = keyed("anna/labs 01");
+    let number: u64 = number.strip_prefix("seed=").unwrap().trim().parse().unwrap();
+    assert!(number < 1 << 48);
+    assert_eq!(seed(&[("SUBMISSION", "anna/labs 01")]).as_deref(), Some("seed=\n"));
+    assert_eq!(seed(&[("SEED", "7"), ("KEY", "secret"), ("SUBMISSION", "x")]).as_deref(), Some("seed=7\n"));
+    assert_eq!(seed(&[("SEED", "7\nother=1")]), None);
 }
