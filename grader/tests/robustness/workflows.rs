@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -113,7 +114,7 @@ fn a_grade_of_record_is_made_without_rights_and_recorded_without_the_submission(
 fn the_seed_of_a_grade_of_record_is_nobodys_choice() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.github/scripts/seed");
     let seed = |variables: &[(&str, &str)]| {
-        let mut command = std::process::Command::new("bash");
+        let mut command = Command::new("bash");
         command.arg(&script).env_remove("SEED").env_remove("KEY").envs(variables.iter().copied());
         let output = command.output().unwrap();
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
@@ -127,4 +128,36 @@ fn the_seed_of_a_grade_of_record_is_nobodys_choice() {
     assert_eq!(seed(&[("SUBMISSION", "anna/labs 01")]).as_deref(), Some("seed=\n"));
     assert_eq!(seed(&[("SEED", "7"), ("KEY", "secret"), ("SUBMISSION", "x")]).as_deref(), Some("seed=7\n"));
     assert_eq!(seed(&[("SEED", "7\nother=1")]), None);
+}
+
+#[test]
+fn what_students_get_has_no_answers_and_is_a_course() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut git = Command::new("git");
+    let looked = git.arg("-C").arg(&root).args(["rev-parse", "--verify", "HEAD"]).output();
+    if !looked.is_ok_and(|output| output.status.success()) {
+        #[expect(clippy::print_stderr, reason = "a test that has shown nothing says so")]
+        {
+            eprintln!("skipped: there is no git here, or this is no checkout");
+        }
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    let script = root.join(".github/scripts/students-copy");
+    let output = Command::new("bash").arg(script).arg(&copy).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for kept in ["labs/05-spinlock/src/lib.rs", "grader/src/main.rs", ".github/workflows/grade.yml"] {
+        assert!(copy.join(kept).is_file(), "{kept} is missing");
+    }
+    for gone in ["solutions", ".git", ".github/workflows/record.yml", ".github/workflows/ci.yml"] {
+        assert!(!copy.join(gone).exists(), "{gone} is there");
+    }
+    let mut tree = Command::new(env!("CARGO"));
+    let output = tree
+        .args(["tree", "--locked", "--offline", "--package", "grader"])
+        .current_dir(&copy)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
