@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::io::Read;
 use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use harness::observe::has_children;
 
 /// Children that the grader started itself; every other child of ours is an adopted orphan.
 static OWN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
@@ -54,6 +57,9 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
     let mut named = BTreeMap::new();
     let limit = Instant::now() + Duration::from_secs(10);
     loop {
+        if !has_children() {
+            return named.into_values().collect();
+        }
         let processes = Processes::now();
         let us = std::process::id().cast_signed();
         let orphans: Vec<i32> = processes
@@ -138,8 +144,10 @@ impl Processes {
 
 /// See proc_pid_stat(5): `pid (name) state parent group …`; the name may hold anything.
 fn process(pid: i32) -> Option<Process> {
-    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+    let mut line = [0; 1024];
+    // One call gives it all: what does not fit is not used here.
+    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+    let text = String::from_utf8_lossy(&line[..length]);
     let (before, after) = text.rsplit_once(')')?;
     let mut fields = after.split_whitespace();
     Some(Process {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::SigSet;
+use nix::sys::statfs::{FsType, statfs};
 use nix::unistd::{Gid, Uid};
 
 use super::domain::{self, Signals};
@@ -17,6 +18,9 @@ use super::plan::Plan;
 use super::protection::Protection;
 use super::tier::Tier;
 use super::{gate, limits, namespaces};
+
+/// The file system of POSIX queues: `MQUEUE_MAGIC` of the kernel's ipc/mqueue.c.
+const QUEUES: FsType = FsType(0x1980_0202);
 
 /// Shuts itself in and becomes the check. Returns only when something failed: what.
 pub fn become_the_check(plan: &Plan, warden: &OwnedFd) -> String {
@@ -88,8 +92,7 @@ fn close_the_doors(plan: &Plan, program: &Path, work: &Path, warden: &OwnedFd) -
 
 /// Landlock opens POSIX queues only where their file system is mounted.
 fn queues() -> Queues {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    match mounts.lines().any(|line| line.split(' ').nth(1) == Some("/dev/mqueue")) {
+    match statfs("/dev/mqueue").is_ok_and(|status| status.filesystem_type() == QUEUES) {
         true => Queues::Allowed,
         false => Queues::Refused,
     }

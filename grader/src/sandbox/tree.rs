@@ -19,16 +19,9 @@ pub fn living() -> Vec<String> {
 /// Ends and reaps everything below the caller, which is a subreaper or the first process of its namespace.
 pub fn end(tier: Tier, grader: i32) {
     let start = Instant::now();
-    loop {
+    while observe::has_children() && start.elapsed() < PATIENCE {
         kill(tier, grader);
         while reap() {}
-        // SAFETY: asks whether there is a child, without reaping it.
-        let children = unsafe {
-            libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
-        };
-        if children == -1 || start.elapsed() > PATIENCE {
-            return;
-        }
         std::thread::yield_now();
     }
 }

@@ -1,7 +1,8 @@
 //! Processes and their relations, from `/proc/PID/stat` (proc_pid_stat(5)).
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ struct Stat {
 
 /// Processes whose parent is `pid`, zombies included, in ascending order. Empty if `pid` does not exist.
 pub fn children_of(pid: i32) -> Vec<i32> {
+    if is_childless(pid) {
+        return Vec::new();
+    }
     let mut children: Vec<i32> =
         parents().into_iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child).collect();
     children.sort_unstable();
@@ -25,6 +29,9 @@ pub fn children_of(pid: i32) -> Vec<i32> {
 /// Children, their children and so on, parents before their children. A process whose parent has died is no longer
 /// a descendant (unless the heir, init or a subreaper, is one).
 pub fn descendants_of(pid: i32) -> Vec<i32> {
+    if is_childless(pid) {
+        return Vec::new();
+    }
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for (child, parent) in parents() {
         children.entry(parent).or_default().push(child);
@@ -39,6 +46,18 @@ pub fn descendants_of(pid: i32) -> Vec<i32> {
         family.extend(born);
     }
     family.split_off(1)
+}
+
+/// Whether the caller has a child, living or not yet waited for. The kernel knows at once, without a look at all processes.
+pub fn has_children() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: reaps nobody, and writes nothing where it is given no place to. The raw call is not interposed.
+    unsafe { libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, 0, flags, 0) == 0 }
+}
+
+/// Whether `pid` is the caller, and has no child.
+fn is_childless(pid: i32) -> bool {
+    pid == std::process::id().cast_signed() && !has_children()
 }
 
 /// The state letter of proc(5): `R` running, `S` sleeping, `D` uninterruptible, `T` stopped, `t` traced, `Z` zombie.
@@ -124,7 +143,10 @@ pub(super) fn numbers_in(directory: &str) -> Vec<i32> {
 }
 
 fn stat(path: &str) -> Option<Stat> {
-    parse(&String::from_utf8_lossy(&fs::read(path).ok()?))
+    let mut line = [0; 1024];
+    // One call gives it all: what does not fit is not used here.
+    let length = File::open(path).ok()?.read(&mut line).ok()?;
+    parse(&String::from_utf8_lossy(&line[..length]))
 }
 
 /// The name is in parentheses and may itself contain spaces and parentheses.
@@ -140,6 +162,22 @@ fn parse(line: &str) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_that_was_not_waited_for_is_one() {
+        // SAFETY: the child ends at once; it is waited for below.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let us = std::process::id().cast_signed();
+        let (one, seen) = (has_children(), children_of(us).contains(&child));
+        // SAFETY: our own child; no status is asked for.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        assert!(one && seen);
+        assert!(!children_of(us).contains(&child) && !descendants_of(us).contains(&child));
+    }
 
     #[test]
     fn a_program_name_may_contain_spaces_and_parentheses() {
