@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::descendants;
 use crate::error::{Error, Result};
+use crate::output::harmless_but_coloured;
 use crate::scratch::{Scratch, Unit, build_directory, cargo};
 use crate::signals;
 use crate::twin::{self, Twin};
@@ -169,7 +170,7 @@ impl Said {
             column: span.column_start,
         });
         Ok(Build::Errors(CompileErrors {
-            first: readable_paths(&rendered, &scratch.root, course, unit),
+            first: harmless_but_coloured(&readable_paths(&rendered, &scratch.root, course, unit)),
             place,
             more: real.len() - 1,
             in_checks: in_subject.is_none(),

@@ -45,9 +45,18 @@ impl Output {
 
 /// Text with every control character but newline and tab, and every bidirectional override, made visible.
 pub fn harmless(text: &str) -> String {
+    visible(text, &['\n', '\t'])
+}
+
+/// The same of what rustc says: its own colours stay, and it has made the escape characters of a submission visible itself.
+pub fn harmless_but_coloured(text: &str) -> String {
+    visible(text, &['\n', '\t', '\u{1b}'])
+}
+
+fn visible(text: &str, kept: &[char]) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
         let turns_text_around = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (c.is_control() && c != '\n' && c != '\t') || turns_text_around {
+        if (c.is_control() && !kept.contains(&c)) || turns_text_around {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -77,6 +86,12 @@ mod tests {
     #[test]
     fn escapes_become_visible() {
         check(&[b"\x1b[31mred\r\0"], "\\u{1b}[31mred\\r\\u{0}");
+    }
+
+    #[test]
+    fn only_colours_stay_in_what_rustc_says() {
+        let said = "\u{1b}[31merror\u{1b}[0m: \u{9b}31m\u{202e}\r\n";
+        assert_eq!(harmless_but_coloured(said), "\u{1b}[31merror\u{1b}[0m: \\u{9b}31m\\u{202e}\\r\n");
     }
 
     #[test]

@@ -107,6 +107,9 @@ impl Sources {
     /// # Errors
     /// One sentence for the student: too many files, too much text, not UTF-8.
     pub fn add(&mut self, path: &str, bytes: Vec<u8>, shown: &str) -> Result<(), String> {
+        if path.chars().any(char::is_control) {
+            return Err(format!("a file name in `{shown}` has control characters"));
+        }
         if self.0.len() == MOST_FILES {
             return Err(format!("there are more than {MOST_FILES} files in `{shown}`"));
         }
