@@ -1,7 +1,7 @@
 //! A contest: the same task done by several, a round each in turn (A B C, A B C, …), so that whatever else the machine does
 //! meets all of them alike. Ratios are taken within a round.
 
-use crate::table::{Row, Spread, Table};
+use crate::table::{Row, SPREAD, Spread, Table};
 
 /// Several doing the same.
 pub struct Contest {
@@ -61,7 +61,7 @@ impl Contest {
             figures: Spread::of(&figures[place]),
             peer: contestant.peer.map(|peer| (peer, self.ratio(&figures, place, peer))),
         });
-        Table { title: self.title.clone(), unit: self.unit, rows: rows.collect() }
+        Table { title: self.title.clone(), unit: self.unit, columns: SPREAD, rows: rows.collect() }
     }
 
     /// The median of the ratios within the rounds.
@@ -70,6 +70,6 @@ impl Contest {
         let peer = peer.expect("a peer takes part in the contest");
         let ratios: Vec<f64> =
             figures[place].iter().zip(&figures[peer]).map(|(mine, theirs)| mine / theirs).collect();
-        Spread::of(&ratios).median
+        Spread::of(&ratios).median()
     }
 }

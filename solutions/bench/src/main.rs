@@ -4,6 +4,7 @@
 //! cargo run --release --manifest-path solutions/bench/Cargo.toml                     every table
 //! cargo run --release --manifest-path solutions/bench/Cargo.toml -- locks messages   some of them
 //! cargo run --release --manifest-path solutions/bench/Cargo.toml -- grade            the grader's own speed
+//! cargo run --release --manifest-path solutions/bench/Cargo.toml -- sandbox          what its sandbox costs
 //! ```
 //!
 //! `--rounds N` (11), `--markdown`, `--json FILE`.
@@ -13,6 +14,7 @@ mod locks;
 mod messages;
 mod monitors;
 mod round_trips;
+mod sandbox;
 mod semaphores;
 
 mod contest;
@@ -31,6 +33,12 @@ use table::Table;
 
 /// A word of the command line, and the contests that it stands for.
 type Area = (&'static str, fn() -> Vec<Contest>);
+
+/// What is asked of the grader, and how: the rounds are given.
+type OfTheGrader = (&'static str, fn(usize) -> Result<Vec<Table>, String>);
+
+/// Only on request: they take long.
+const GRADER: [OfTheGrader; 2] = [("grade", grade::tables), ("sandbox", sandbox::tables)];
 
 /// What can be asked for, in the order of the tables.
 const AREAS: [Area; 5] = [
@@ -67,11 +75,12 @@ fn options() -> Result<Options, String> {
             "--rounds" => options.rounds = value()?.parse().map_err(|_| "`--rounds` wants a number")?,
             "--json" => options.json = Some(value()?.into()),
             "--markdown" => options.is_markdown = true,
-            area if area == "grade" || AREAS.iter().any(|(name, _)| *name == area) => {
+            area if names().chain(GRADER.map(|(name, _)| name)).any(|name| name == area) => {
                 options.areas.push(area.to_owned());
             }
             other => {
-                return Err(format!("no area or option `{other}`; areas: {}, grade", names().join(", ")));
+                let areas: Vec<&str> = names().chain(GRADER.map(|(name, _)| name)).collect();
+                return Err(format!("no area or option `{other}`; areas: {}", areas.join(", ")));
             }
         }
     }
@@ -79,13 +88,13 @@ fn options() -> Result<Options, String> {
         return Err("`--rounds` wants at least 1".to_owned());
     }
     if options.areas.is_empty() {
-        options.areas = names().iter().map(|name| name.to_string()).collect();
+        options.areas = names().map(str::to_owned).collect();
     }
     Ok(options)
 }
 
-fn names() -> Vec<&'static str> {
-    AREAS.iter().map(|(name, _)| *name).collect()
+fn names() -> impl Iterator<Item = &'static str> {
+    AREAS.iter().map(|(name, _)| *name)
 }
 
 fn run(options: &Options) -> Result<(), String> {
@@ -96,11 +105,11 @@ fn run(options: &Options) -> Result<(), String> {
         tables.push(table);
     };
     for area in &options.areas {
-        match AREAS.iter().find(|(name, _)| name == area) {
-            Some((_, contests)) => {
-                contests().into_iter().for_each(|contest| show(contest.run(options.rounds)));
-            }
-            None => grade::tables(options.rounds)?.into_iter().for_each(&mut show),
+        for (_, contests) in AREAS.iter().filter(|(name, _)| name == area) {
+            contests().into_iter().for_each(|contest| show(contest.run(options.rounds)));
+        }
+        for (_, tables) in GRADER.iter().filter(|(name, _)| name == area) {
+            tables(options.rounds)?.into_iter().for_each(&mut show);
         }
     }
     let Some(path) = &options.json else { return Ok(()) };
