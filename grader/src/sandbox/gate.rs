@@ -84,10 +84,16 @@ pub fn install(to: BorrowedFd<'_>) -> io::Result<()> {
         // The two types are one structure of the kernel's.
         filter: program.as_ptr().cast_mut().cast(),
     };
+    let set = |flags: libc::c_ulong| {
+        // SAFETY: the kernel copies the program, which lives until the call has returned.
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) }
+    };
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    // SAFETY: the kernel copies the program, which lives until the call has returned.
-    let listener =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    // Once the warden has heard of a fork, no signal but a deadly one ends the wait. Linux before 5.19 has no such flag.
+    let listener = match set(flags | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        -1 => set(flags),
+        listener => listener,
+    };
     if listener < 0 {
         return Err(io::Error::last_os_error());
     }

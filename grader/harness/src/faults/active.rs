@@ -134,10 +134,13 @@ pub(super) fn record(entry: &Entry, outcome: isize) {
 }
 
 /// Runs `fork` with the lock held, so that the child does not inherit it from a thread that no longer exists, and
-/// empties the child's log.
+/// empties the child's log. Signals wait meanwhile: where a sandbox asks about each fork, one with a handler would end
+/// the asking with EINTR, which no fork returns.
 pub(super) fn while_quiet(fork: impl FnOnce() -> i32) -> i32 {
     let lock = Lock::acquire();
+    let before = set_signal_mask(u64::MAX);
     let result = fork();
+    set_signal_mask(before);
     if result == 0 && lock.is_some() {
         // SAFETY: the child is single-threaded, and its copy of the lock is held by it.
         if let Some(active) = unsafe { ACTIVE.load(Ordering::Relaxed).as_mut() } {
@@ -147,6 +150,16 @@ pub(super) fn while_quiet(fork: impl FnOnce() -> i32) -> i32 {
         }
     }
     result
+}
+
+/// Blocks the signals whose bits are set, for this thread, and no others; returns those that were blocked. Leaves `errno` alone.
+fn set_signal_mask(mask: u64) -> u64 {
+    let mut before = 0_u64;
+    let size = size_of_val(&mask);
+    let (how, mask, place) = (libc::SIG_SETMASK, &raw const mask, &raw mut before);
+    // SAFETY: the kernel reads one of its signal sets, of 64 bits, and writes one. It cannot fail.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, mask, place, size) };
+    before
 }
 
 impl Active {
