@@ -18,6 +18,11 @@ fn a_waiter_that_nobody_calls() {
 }
 
 #[test]
+fn a_waiter_that_is_called_and_sleeps_again() {
+    check("half-unlocked");
+}
+
+#[test]
 fn a_lock_that_checks_then_acts() {
     check("check-then-act");
 }

@@ -14,6 +14,7 @@ type Story = (&'static str, fn(&Model));
 const STORIES: &[Story] = &[
     ("wake-before-sleep", wake_before_sleep),
     ("nobody-calls", nobody_calls),
+    ("half-unlocked", half_unlocked),
     ("check-then-act", check_then_act),
     ("relaxed-unlock", relaxed_unlock),
     ("old-value", old_value),
@@ -146,6 +147,34 @@ fn nobody_calls(model: &Model) {
         }
     }
     let mutex: &'static HastyMutex = model.share(HastyMutex::default());
+    for name in ["thread A", "thread B"] {
+        model.spawn(name, || {
+            mutex.lock();
+            mutex.unlock();
+        });
+    }
+}
+
+fn half_unlocked(model: &Model) {
+    #[derive(Default)]
+    struct CountingMutex {
+        word: AtomicU32,
+    }
+    impl CountingMutex {
+        fn lock(&self) {
+            if self.word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+                while self.word.swap(2, Acquire) != 0 {
+                    futex_wait(&self.word, 2);
+                }
+            }
+        }
+        fn unlock(&self) {
+            if self.word.fetch_sub(1, Release) == 2 {
+                futex_wake(&self.word, 1); // what it wakes finds 1
+            }
+        }
+    }
+    let mutex: &'static CountingMutex = model.share(CountingMutex::default());
     for name in ["thread A", "thread B"] {
         model.spawn(name, || {
             mutex.lock();
