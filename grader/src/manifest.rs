@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -139,6 +139,13 @@ fn workspace_dependencies(root: &Path, text: &str) -> Result<Table, String> {
     let table = parse(root, text)?;
     let found = table.get("workspace").and_then(|workspace| workspace.get("dependencies"));
     Ok(found.and_then(Value::as_table).cloned().unwrap_or_default())
+}
+
+/// Where a package is that the course's manifest has a path to.
+pub fn folder_of(package: &str, root: &Path, text: &str) -> Option<PathBuf> {
+    let dependency = workspace_dependencies(root, text).ok()?.get(package)?.clone();
+    let path = absolute(&dependency, root).get("path")?.as_str()?.to_owned();
+    PathBuf::from(path).canonicalize().ok()
 }
 
 /// A workspace dependency with a member's own features on top.

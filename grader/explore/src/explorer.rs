@@ -99,8 +99,8 @@ impl Explorer {
         let mut exploration = Exploration::new(self.budget, body);
         match asm::engage() {
             Ok(_engaged) => exploration.run(),
-            Err(call) => {
-                let cause = Cause::Refused { thread: 0, call };
+            Err(why) => {
+                let cause = Cause::Unseen { why };
                 let finding = Some(exploration.finding(cause, Schedule::default()));
                 exploration.report(finding)
             }
@@ -113,8 +113,8 @@ impl Explorer {
         let mut exploration = Exploration::new(self.budget, body);
         match asm::engage() {
             Ok(_engaged) => exploration.replay(schedule),
-            Err(call) => {
-                let cause = Cause::Refused { thread: 0, call };
+            Err(why) => {
+                let cause = Cause::Unseen { why };
                 Some(exploration.finding(cause, schedule.clone()))
             }
         }
@@ -332,7 +332,7 @@ impl<'a> Exploration<'a> {
 
 /// Whether the execution can be run again: what a call that was not made had begun in std, `exit` for one, is not undone.
 fn again(cause: &Cause) -> bool {
-    !matches!(cause, Cause::Diverged | Cause::Refused { .. } | Cause::Leaves { .. })
+    !matches!(cause, Cause::Diverged | Cause::Unseen { .. } | Cause::Refused { .. } | Cause::Leaves { .. })
 }
 
 /// What must be there before the first execution.

@@ -158,6 +158,11 @@ pub enum Cause {
         /// The thread's number.
         thread: usize,
     },
+    /// Part of what the program does cannot be seen here, so nothing can be said about it.
+    Unseen {
+        /// Why not.
+        why: String,
+    },
     /// The program did something else when it was run again in the same way.
     Diverged,
 }

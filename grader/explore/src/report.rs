@@ -131,6 +131,6 @@ fn wrong_step(story: &Story) -> Option<usize> {
         | Cause::Leaves { thread, .. } => of(*thread),
         Cause::Panic { .. } => events.iter().rposition(|event| matches!(event.what, What::Panic { .. })),
         Cause::Endless { .. } => (0..events.len()).rev().find(|&index| story.places[index].is_some()),
-        Cause::Diverged => None,
+        Cause::Unseen { .. } | Cause::Diverged => None,
     }
 }

@@ -91,3 +91,11 @@ fn a_system_call_that_could_block_is_refused() {
     fails("strange-syscall", "refused", 0, 0);
     assert!(says("strange-syscall").contains("`pause`"));
 }
+
+#[test]
+fn a_source_that_cannot_be_read_leaves_it_open() {
+    // What decides is looked for in the source at the places of the instructions; without it even a right lock seems to race.
+    let text = build::run_without_sources("asm", "swap");
+    assert!(text.starts_with("swap: unseen "), "{text}");
+    assert!(text.contains("/---/") && text.contains("cannot be read"), "{text}");
+}

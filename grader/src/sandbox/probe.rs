@@ -20,6 +20,7 @@ use super::{Order, run};
 use crate::course::Course;
 use crate::error::{Error, Result};
 use crate::judge::judge;
+use crate::manifest;
 use crate::scratch::Scratch;
 
 /// The name of the tiny check, for each tier another.
@@ -78,8 +79,13 @@ pub fn tiers(course: &Course, scratch: &Scratch, all: bool) -> Result<Vec<Findin
 /// The folders that a check may read besides the system's: the sources of labs, subjects and harness, which are quoted when
 /// an exploration has found something.
 pub fn shown(course: &Course, scratch: &Scratch) -> Vec<PathBuf> {
-    let own = ["labs", "grader/harness", "grader/explore"].map(|folder| course.root.join(folder));
-    own.into_iter().chain([scratch.root.join("subjects")]).filter(|folder| folder.is_dir()).collect()
+    let manifest = course.root.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap_or_default();
+    // Parts of it are compiled into what is explored.
+    let harness = manifest::folder_of("harness", &manifest, &text);
+    let explore = harness.as_ref().map(|harness| harness.with_file_name("explore"));
+    let own = [course.root.join("labs"), scratch.root.join("subjects")];
+    own.into_iter().chain(harness).chain(explore).filter(|folder| folder.is_dir()).collect()
 }
 
 fn try_out(course: &Course, scratch: &Scratch, tier: Tier) -> Result<std::result::Result<(), String>> {

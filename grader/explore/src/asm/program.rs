@@ -25,23 +25,34 @@ pub struct Function {
     pub asm: Vec<Range<u64>>,
 }
 
-/// Finds them in an executable; none when there is no debug information.
-pub fn functions(executable: &[u8]) -> Vec<Function> {
-    look(executable).unwrap_or_default()
+/// Finds them in an executable.
+///
+/// # Errors
+/// Why it cannot be told where they are: what is not known to be assembly would be taken for nothing.
+pub fn functions(executable: &[u8]) -> Result<Vec<Function>, String> {
+    let unreadable = || "the program's debug information cannot be read".to_owned();
+    let mut sources = Sources::default();
+    let functions = look(executable, &mut sources).ok_or_else(unreadable)?;
+    match sources.missed {
+        None => Ok(functions),
+        Some(path) => Err(format!("the source `{path}` cannot be read")),
+    }
 }
 
-fn look(executable: &[u8]) -> Option<Vec<Function>> {
+fn look(executable: &[u8], sources: &mut Sources) -> Option<Vec<Function>> {
     let object = object::File::parse(executable).ok()?;
     let section = |id: SectionId| -> Result<_, addr2line::gimli::Error> {
         let data = object.section_by_name(id.name()).and_then(|section| section.data().ok());
         Ok(EndianSlice::new(data.unwrap_or_default(), LittleEndian))
     };
     let dwarf = Dwarf::load(section).ok()?;
-    let mut sources = Sources::default();
-    let units = units(&dwarf, &mut sources)?;
+    let units = units(&dwarf, sources)?;
+    if units.is_empty() {
+        return None;
+    }
     // Most programs have none, and every process that explores comes here: nothing more is read for them.
     if units.iter().all(|unit| unit.files.is_empty()) {
-        return None;
+        return Some(Vec::new());
     }
     let code = Text::of(&object)?;
     let mut symbols: Vec<(u64, u64)> = Vec::new();
@@ -53,7 +64,7 @@ fn look(executable: &[u8]) -> Option<Vec<Function>> {
         }
     }
     symbols.sort_unstable();
-    let asm = asm(&dwarf, &units, &mut sources, &|range| code.calls(range, &instrumentation))?;
+    let asm = asm(&dwarf, &units, sources, &|range| code.calls(range, &instrumentation))?;
     let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
     for range in asm {
         let after = symbols.partition_point(|&(address, _)| address <= range.start);
@@ -109,8 +120,8 @@ struct Candidate<'a> {
     /// Where it was compiled.
     directory: Bytes<'a>,
     unit: Unit<Bytes<'a>>,
-    /// Its sources with an `asm!` in them, by their numbers in the line table.
-    files: BTreeMap<u64, usize>,
+    /// Its sources with an `asm!` in them, or perhaps with one, by their numbers in the line table.
+    files: BTreeMap<u64, Source>,
 }
 
 fn units<'a>(dwarf: &Dwarf<Bytes<'a>>, sources: &mut Sources) -> Option<Vec<Candidate<'a>>> {
@@ -127,8 +138,10 @@ fn units<'a>(dwarf: &Dwarf<Bytes<'a>>, sources: &mut Sources) -> Option<Vec<Cand
             let header = program.header();
             for index in 0..=header.file_names().len() as u64 {
                 let path = path(dwarf, &unit, header, index).unwrap_or_default();
-                if let Some(source) = sources.with_asm(&path) {
-                    files.insert(index, source);
+                match sources.at(&path) {
+                    source @ Source::WithAsm(_) => _ = files.insert(index, source),
+                    source @ Source::Unread if is_of(&unit, &path) => _ = files.insert(index, source),
+                    Source::Plain | Source::Unread => {}
                 }
             }
         }
@@ -137,10 +150,25 @@ fn units<'a>(dwarf: &Dwarf<Bytes<'a>>, sources: &mut Sources) -> Option<Vec<Cand
     Some(units)
 }
 
+/// Whether a source is the unit's crate's own, and not that of something generic from elsewhere. rustc names a unit by the
+/// root of its crate: `src/lib.rs/@/name`.
+fn is_of(unit: &Unit<Bytes<'_>>, path: &str) -> bool {
+    let name = unit.name.as_ref().map(lossy).unwrap_or_default();
+    let root = name.split("/@/").next().unwrap_or_default();
+    let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
+    match folder.starts_with('/') {
+        true => path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
+        false => {
+            let directory = unit.comp_dir.as_ref().map(lossy).unwrap_or_default();
+            path.strip_prefix(&directory).is_some_and(|rest| rest.trim_start_matches('/').starts_with(folder))
+        }
+    }
+}
+
 /// The ranges of the explored units' code that come from `asm!` blocks.
-fn asm(
-    dwarf: &Dwarf<Bytes<'_>>,
-    units: &[Candidate<'_>],
+fn asm<'a>(
+    dwarf: &Dwarf<Bytes<'a>>,
+    units: &[Candidate<'a>],
     sources: &mut Sources,
     instrumented: &dyn Fn(Range<u64>) -> bool,
 ) -> Option<Vec<Range<u64>>> {
@@ -161,7 +189,7 @@ fn asm(
         explored.contains(directory) || explored.iter().any(|other| belong_together(directory, other))
     };
     for unit in units.iter().filter(is_explored) {
-        lines(unit, sources, &mut found);
+        lines(dwarf, unit, sources, &mut found);
     }
     found.sort_unstable_by_key(|range| range.start);
     Some(found)
@@ -185,18 +213,27 @@ fn lossy(bytes: &Bytes<'_>) -> String {
 }
 
 /// Adds the ranges of one unit.
-fn lines(candidate: &Candidate<'_>, sources: &mut Sources, found: &mut Vec<Range<u64>>) {
+fn lines<'a>(
+    dwarf: &Dwarf<Bytes<'a>>,
+    candidate: &Candidate<'a>,
+    sources: &mut Sources,
+    found: &mut Vec<Range<u64>>,
+) {
     let Some(program) = candidate.unit.line_program.clone().filter(|_| !candidate.files.is_empty()) else {
         return;
     };
     let mut rows = program.rows();
     let mut begun: Option<u64> = None;
-    while let Ok(Some((_, row))) = rows.next_row() {
+    while let Ok(Some((header, row))) = rows.next_row() {
         let address = row.address();
         let asm = !row.end_sequence()
             && match (candidate.files.get(&row.file_index()), row.line(), row.column()) {
-                (Some(&source), Some(line), ColumnType::Column(column)) => {
+                (Some(&Source::WithAsm(source)), Some(line), ColumnType::Column(column)) => {
                     sources.asm_at(source, line.get(), column.get())
+                }
+                (Some(Source::Unread), Some(_), _) => {
+                    sources.missed = path(dwarf, &candidate.unit, header, row.file_index());
+                    false
                 }
                 _ => false,
             };
@@ -234,31 +271,50 @@ fn path<'a>(
 /// How names of the standard library's units and sources begin.
 const STANDARD: &[u8] = b"/rustc/";
 
+/// What is known of a source.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// There is no `asm!` in it, or it is not the explored crates'.
+    Plain,
+    /// There is one: its number among those.
+    WithAsm(usize),
+    /// It is not there, or may not be read.
+    Unread,
+}
+
 /// The sources that lines point to.
 #[derive(Default)]
 struct Sources {
-    known: BTreeMap<String, Option<usize>>,
+    known: BTreeMap<String, Source>,
+    /// One that explored code comes from and that cannot be read.
+    missed: Option<String>,
     /// The lines of each source with an `asm!` in it.
     texts: Vec<Vec<String>>,
     places: BTreeMap<(usize, u64, u64), bool>,
 }
 
 impl Sources {
-    /// The number of the source at `path`, if it has an `asm!` in it and is not the standard library's.
-    fn with_asm(&mut self, path: &str) -> Option<usize> {
-        if path.as_bytes().starts_with(STANDARD) || path.contains("/lib/rustlib/src/") {
-            return None;
+    /// What is known of the source at `path`, which is looked into unless it is the standard library's.
+    fn at(&mut self, path: &str) -> Source {
+        // The last is no file, but the name of a unit.
+        let standard = path.as_bytes().starts_with(STANDARD) || path.contains("/lib/rustlib/src/");
+        if standard || path.is_empty() || path.contains("/@/") {
+            return Source::Plain;
         }
         if let Some(&known) = self.known.get(path) {
             return known;
         }
-        let text = std::fs::read_to_string(path).ok().filter(|text| text.contains("asm!"));
-        let number = text.map(|text| {
-            self.texts.push(text.lines().map(str::to_owned).collect());
-            self.texts.len() - 1
-        });
-        self.known.insert(path.to_owned(), number);
-        number
+        let source = match std::fs::read_to_string(path) {
+            Ok(text) if text.contains("asm!") => {
+                self.texts.push(text.lines().map(str::to_owned).collect());
+                Source::WithAsm(self.texts.len() - 1)
+            }
+            // A sandbox does not show the sources of other packages, which are not explored.
+            Err(_) if !path.contains("/registry/src/") => Source::Unread,
+            Ok(_) | Err(_) => Source::Plain,
+        };
+        self.known.insert(path.to_owned(), source);
+        source
     }
 
     fn asm_at(&mut self, source: usize, line: u64, column: u64) -> bool {

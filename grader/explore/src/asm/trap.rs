@@ -39,22 +39,23 @@ thread_local! {
 const PAGE: usize = 4096;
 
 impl Patches {
-    fn of_this_program() -> Option<Patches> {
-        let executable = Mapped::this_program()?;
-        let functions = program::functions(executable.bytes());
+    /// None when there is no inline assembly in explored code.
+    fn of_this_program() -> Result<Option<Patches>, String> {
+        let executable = Mapped::this_program().ok_or("the program's own file cannot be read")?;
+        let functions = program::functions(executable.bytes())?;
         let visible: Vec<Visible> = functions.iter().flat_map(scan::visible).collect();
         if visible.is_empty() {
-            return None;
+            return Ok(None);
         }
         let bias = crate::process::bias();
-        let mut copies = Copies::new(visible.len())?;
+        let mut copies = Copies::new(visible.len()).ok_or("there is no memory for copies of instructions")?;
         let mut points: Vec<Point> =
             visible.iter().map(|visible| point(visible, &mut copies, bias)).collect();
         points.sort_by_key(|point| point.address);
         points.dedup_by_key(|point| point.address);
         let mut pages: Vec<usize> = points.iter().map(|point| point.address & !(PAGE - 1)).collect();
         pages.dedup();
-        Some(Patches { points, copies, bias, pages })
+        Ok(Some(Patches { points, copies, bias, pages }))
     }
 
     fn find(&self, address: usize) -> Option<usize> {
@@ -114,12 +115,16 @@ pub struct Engaged {
 /// Why they cannot be.
 pub fn engage() -> Result<Option<Engaged>, String> {
     static ALONE: Mutex<()> = Mutex::new(());
-    static FOUND: OnceLock<Option<Patches>> = OnceLock::new();
-    let Some(patches) = FOUND.get_or_init(Patches::of_this_program).as_ref() else { return Ok(None) };
+    static FOUND: OnceLock<Result<Option<Patches>, String>> = OnceLock::new();
+    let patches = match FOUND.get_or_init(Patches::of_this_program) {
+        Ok(Some(patches)) => patches,
+        Ok(None) => return Ok(None),
+        Err(why) => return Err(format!("{why}, so inline assembly would not be seen")),
+    };
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !patches.protect(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) {
         return Err(
-            "the explored code's pages cannot be made writable, so its inline assembly cannot be explored"
+            "the explored code's pages cannot be made writable, so its inline assembly would not be seen"
                 .into(),
         );
     }

@@ -55,6 +55,9 @@ pub fn explain(story: &Story, sources: &mut Sources) -> String {
                 last_seen(story, last.map_or(0, |event| event.thread))
             )
         }
+        Cause::Unseen { .. } => {
+            "Exploring the rest would find failures that are none, and miss others.".to_owned()
+        }
         Cause::Refused { .. } => {
             "A call that could block for real would stop the exploration, so it is not made.".to_owned()
         }

@@ -76,6 +76,7 @@ pub fn headline(cause: &Cause, names: &[String]) -> String {
             format!("{} crashes: {how} ({signal})", name(*thread))
         }
         Cause::StackOverflow { thread } => format!("{} overflows its stack", name(*thread)),
+        Cause::Unseen { why } => format!("it cannot be explored here: {why}"),
         Cause::Diverged => {
             "the program is not deterministic: run again in the same way, it did something else".to_owned()
         }

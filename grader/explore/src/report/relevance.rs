@@ -108,7 +108,7 @@ fn failure(story: &Story, keys: &BTreeSet<usize>) -> Vec<usize> {
             );
         }
         Cause::UseAfterFree { .. } | Cause::Endless { .. } | Cause::Refused { .. } | Cause::Crash { .. } => {}
-        Cause::Leaves { .. } | Cause::StackOverflow { .. } | Cause::Diverged => {}
+        Cause::Leaves { .. } | Cause::StackOverflow { .. } | Cause::Unseen { .. } | Cause::Diverged => {}
     }
     if let Some(Stale { read, missed }) = stale(story, None) {
         found.extend([read, missed]);
@@ -143,6 +143,7 @@ fn keys(story: &Story) -> BTreeSet<usize> {
         | Cause::Leaves { .. }
         | Cause::Crash { .. }
         | Cause::StackOverflow { .. }
+        | Cause::Unseen { .. }
         | Cause::Diverged => {}
     }
     if let Some(Stale { read, .. }) = stale(story, None) {
@@ -197,6 +198,7 @@ pub fn sites(cause: &Cause) -> Option<[&Site; 2]> {
         | Cause::Leaves { .. }
         | Cause::Crash { .. }
         | Cause::StackOverflow { .. }
+        | Cause::Unseen { .. }
         | Cause::Diverged => None,
     }
 }

@@ -12,13 +12,40 @@ pub fn run(subject: &str, name: &str) -> String {
     run_with(subject, &[name])
 }
 
+/// As [`run`], by a program that takes its sources to be in a folder that is not there.
+pub fn run_without_sources(subject: &str, name: &str) -> String {
+    let (folder, nowhere) =
+        (format!("tests/subjects/{subject}"), format!("tests/subjects/{}", "-".repeat(subject.len())));
+    let mut bytes = fs::read(built().join(subject)).expect("the explored program");
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(folder.len()).position(|part| part == folder.as_bytes()) {
+        at += found;
+        bytes[at..at + folder.len()].copy_from_slice(nowhere.as_bytes());
+    }
+    let program = built().join(format!("{subject}-without-sources"));
+    // A program that runs cannot be written, so another one takes its place.
+    let part = program.with_extension(std::process::id().to_string());
+    fs::copy(built().join(subject), &part).expect("a program of the same mode");
+    fs::write(&part, bytes).expect("the program");
+    fs::rename(&part, &program).expect("the program in its place");
+    output_of(&program, &[name])
+}
+
 /// Runs program `subject` with some arguments and returns what it printed.
 pub fn run_with(subject: &str, arguments: &[&str]) -> String {
-    let program = built().join(subject);
-    let output = Command::new(&program).args(arguments).output().expect("the explored program runs");
+    output_of(&built().join(subject), arguments)
+}
+
+fn output_of(program: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect("the explored program runs");
     let text = String::from_utf8(output.stdout).expect("it prints text");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{subject} {arguments:?}: {:?}\n{text}{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{} {arguments:?}: {:?}\n{text}{errors}",
+        program.display(),
+        output.status
+    );
     text
 }
 

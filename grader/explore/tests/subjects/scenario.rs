@@ -66,6 +66,7 @@ pub fn kind(cause: &Cause) -> &'static str {
         Cause::Leaves { .. } => "leaves",
         Cause::Crash { .. } => "crash",
         Cause::StackOverflow { .. } => "stack-overflow",
+        Cause::Unseen { .. } => "unseen",
         Cause::Diverged => "diverged",
     }
 }

@@ -143,7 +143,7 @@ mod explored {
         }
         let told = finding.told(WIDTH);
         let (kind, place) = match &finding.cause {
-            Cause::Refused { .. } | Cause::Diverged => (UNDECIDED, None),
+            Cause::Refused { .. } | Cause::Unseen { .. } | Cause::Diverged => (UNDECIDED, None),
             Cause::Panic { place, .. } => (FOUND, spot(place)),
             Cause::Race { .. }
             | Cause::UseAfterFree { .. }
