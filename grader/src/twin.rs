@@ -4,6 +4,8 @@
 //! cargo is told to call this program instead of rustc for the packages of the twin's workspace, and for no other.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -90,10 +92,24 @@ fn try_to_build(
     course: &crate::course::Course,
     units: &[Unit<'_>],
 ) -> Result<BTreeMap<String, Twin>> {
-    let this = std::env::current_exe()
-        .map_err(|error| Error::Internal(format!("this program cannot be found: {error}")))?;
     scratch.write_twins(course, units)?;
-    compile::build_twins(scratch, units, &this)
+    let wrapper = wrapper(&root(&scratch.root))?;
+    compile::build_twins(scratch, units, &wrapper)
+}
+
+/// A name for this program that leads to it for as long as it runs, also when its file is replaced by a new build or
+/// removed meanwhile. It is the same one in every run: for another one cargo would build all twins anew.
+fn wrapper(root: &Path) -> Result<PathBuf> {
+    let wrapper = root.join("rustc");
+    let part = root.join("rustc.part");
+    let _ = fs::remove_file(&part);
+    symlink(format!("/proc/{}/exe", std::process::id()), &part)
+        .and_then(|()| fs::rename(&part, &wrapper))
+        .map_err(|error| Error::io("write", &wrapper, &error))?;
+    if wrapper.is_file() {
+        return Ok(wrapper);
+    }
+    std::env::current_exe().map_err(|error| Error::Internal(format!("this program cannot be found: {error}")))
 }
 
 /// The workspace of the twins.

@@ -92,10 +92,7 @@ fn try_out(course: &Course, scratch: &Scratch, tier: Tier) -> Result<std::result
     if tier == Tier::SeparateUser && !nix::unistd::geteuid().is_root() {
         return Ok(Err("the grader does not run as root".to_owned()));
     }
-    // By its path, which can be shown in namespaces.
-    let this = std::env::current_exe()
-        .or_else(|_| super::this_program())
-        .map_err(|error| Error::Internal(format!("this program cannot be found: {error}")))?;
+    let this = this_program(scratch)?;
     let execution = run(&Order {
         binary: &this,
         check: &format!("{NAME}{tier}"),
@@ -117,6 +114,20 @@ fn try_out(course: &Course, scratch: &Scratch, tier: Tier) -> Result<std::result
         Err(Error::Internal(why)) if tier != Tier::Open => Ok(Err(why)),
         Err(error) => Err(error),
     }
+}
+
+/// This program by a path that can be shown in namespaces: its own, or, when it has been removed or built anew meanwhile, that
+/// of a copy.
+fn this_program(scratch: &Scratch) -> Result<PathBuf> {
+    let failed = |error: io::Error| Error::Internal(format!("this program cannot be found: {error}"));
+    // The kernel says of a file that is gone `NAME (deleted)`.
+    if let Some(path) = std::env::current_exe().ok().filter(|path| path.is_file()) {
+        return Ok(path);
+    }
+    let (copy, part) = (scratch.root.join("grader"), scratch.root.join("grader.part"));
+    let running = super::this_program().map_err(failed)?;
+    fs::copy(running, &part).and_then(|_| fs::rename(&part, &copy)).map_err(failed)?;
+    Ok(copy)
 }
 
 /// When called by a warden as the tiny check: is it.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
@@ -79,11 +80,24 @@ impl Course {
     /// The grader, to be run in the course.
     pub fn command(&self) -> Command {
         let mut command = assert_cmd::cargo::cargo_bin_cmd!("grader");
-        // The target directory of all tests of the grader: the harness is built once.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("course");
-        command.current_dir(&self.root).env("CARGO_TARGET_DIR", target);
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", target());
         command.env_remove("GITHUB_STEP_SUMMARY");
         command
+    }
+
+    /// Another copy of the grader, to be started in the course.
+    pub fn started(&self, grader: &Path) -> std::process::Command {
+        let mut command = std::process::Command::new(grader);
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", target()).env_remove("GITHUB_STEP_SUMMARY");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The scratch workspace of its graders, nobody else's until dropped.
+    pub fn scratch(&self) -> Flock<File> {
+        fs::create_dir_all(target().join("grader")).unwrap();
+        let lock = File::create(target().join("grader/lock")).unwrap();
+        Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap()
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -98,6 +112,11 @@ impl Course {
     fn remove(&self, path: &str) {
         fs::remove_file(self.root.join(path)).unwrap();
     }
+}
+
+/// The target directory of all tests of the grader: the harness is built once.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("course")
 }
 
 /// What the grader wrote to its standard output.

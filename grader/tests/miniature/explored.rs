@@ -22,10 +22,13 @@ fn handed_in(before: &str) -> Course {
 
 /// The JSON report of the exploring check.
 fn report(course: &Course, arguments: &[&str]) -> Value {
+    whole_report(course, arguments)["labs"][0]["checks"][0].clone()
+}
+
+fn whole_report(course: &Course, arguments: &[&str]) -> Value {
     let arguments = [&["locks", CHECK, "--format", "json"], arguments].concat();
     let run = course.command().args(arguments).args(["--seed", "1"]).output().unwrap();
-    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
-    report["labs"][0]["checks"][0].clone()
+    serde_json::from_slice(&run.stdout).unwrap()
 }
 
 /// A lock that does this before it is taken gets that verdict, with these words in its reason, and leaves no process.
@@ -167,6 +170,34 @@ fn a_compiler_without_the_passes_decides_nothing() {
     assert!(text.contains("✓ is-free-at-first"), "{text}");
     assert!(text.contains("? at-most-one-holder   0/60  not decided"), "{text}");
     assert!(text.contains("the explored build failed: unknown pass name 'tsan'"), "{text}");
+}
+
+#[test]
+fn a_grader_whose_file_is_gone_or_another_explores_all_the_same() {
+    let course = handed_in("// for a grader without a file");
+    let folder = tempfile::tempdir().unwrap();
+    let grader = folder.path().join("grader");
+    fs::copy(env!("CARGO_BIN_EXE_grader"), &grader).unwrap();
+    let mut results = Vec::new();
+    for replacement in [None, Some("#!/bin/sh\necho another grader\nexit 1\n")] {
+        let turn = course.scratch();
+        let mut command = course.started(&grader);
+        let running = command.args(["locks", CHECK, "--seed", "1", "--format", "json"]).spawn().unwrap();
+        // It runs, and waits for the scratch workspace.
+        fs::rename(&grader, folder.path().join("kept")).unwrap();
+        if let Some(text) = replacement {
+            fs::write(&grader, text).unwrap();
+        }
+        fs::remove_file(folder.path().join("kept")).unwrap();
+        drop(turn);
+        let output = running.wait_with_output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        results.push((report["labs"][0]["checks"][0]["verdict"].clone(), report["tier"].clone()));
+        fs::copy(env!("CARGO_BIN_EXE_grader"), folder.path().join("kept")).unwrap();
+        fs::rename(folder.path().join("kept"), &grader).unwrap();
+    }
+    let tier = whole_report(&course, &[])["tier"].clone();
+    assert_eq!(results, vec![(Value::from("passed"), tier); 2]);
 }
 
 /// The schedule of the wrong lock's failing execution.
