@@ -1,7 +1,11 @@
 //! One `cargo build` over the scratch workspace. What cargo says becomes, for each unit, a binary or
 //! the compiler's errors in the course's own paths.
 
+mod diagnostic;
 mod inspection;
+mod lines;
+#[cfg(test)]
+mod properties;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -15,6 +19,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Deserialize;
 
+use self::diagnostic::Diagnostic;
+use self::lines::Lines;
 use crate::descendants;
 use crate::error::{Error, Result};
 use crate::output::harmless_but_coloured;
@@ -34,7 +40,11 @@ const COMPILE_SECONDS: u64 = 120;
 /// Address space that one compiler may take, in bytes.
 const COMPILE_MEMORY: u64 = 8 << 30;
 /// More than this cargo does not say on its error output without a reason; in bytes.
-const MOST_ERRORS: usize = 4 << 20;
+const MOST_ERRORS: usize = 1 << 20;
+/// So many errors of a package are kept, to find out what was wrong; one is shown.
+const MOST_KEPT: usize = 10;
+/// A larger program is not one of a lab: it is neither read nor run. In bytes.
+const LARGEST_PROGRAM: u64 = 64 << 20;
 
 /// What became of a unit.
 #[derive(Debug, Clone)]
@@ -87,7 +97,8 @@ pub fn build_twins(scratch: &Scratch, units: &[Unit<'_>], wrapper: &Path) -> Res
     let said = ask_cargo(&root, Some(wrapper), units, &|_| {})?;
     let twin = |unit: &Unit<'_>| {
         let checks = root.join("checks").join(&unit.id).join("Cargo.toml");
-        let errors = said.errors.values().flatten().map(|error| error.message.as_str());
+        let errors =
+            said.errors.values().flat_map(|errors| &errors.first).map(|error| error.message.as_str());
         let lines = said.stderr.lines().filter_map(|line| line.strip_prefix("error: "));
         // What cargo says about it says less.
         let lines =
@@ -128,7 +139,14 @@ struct Said {
     /// Manifest path to library.
     libraries: BTreeMap<PathBuf, PathBuf>,
     /// Manifest path to the errors in that package.
-    errors: BTreeMap<PathBuf, Vec<Diagnostic>>,
+    errors: BTreeMap<PathBuf, Errors>,
+}
+
+/// The first errors of a package, and how many there are.
+#[derive(Default)]
+struct Errors {
+    first: Vec<Diagnostic>,
+    count: usize,
 }
 
 impl Said {
@@ -143,6 +161,11 @@ impl Said {
                 library.and_then(|library| inspection::refusal(library, &own, &unit.sources, &unit.shown));
             return match self.binaries.get(&checks) {
                 _ if refusal.is_some() => Ok(Build::Refused(refusal.unwrap_or_default())),
+                Some(binary) if is_too_large(binary) => Ok(Build::Refused(format!(
+                    "the program made of {} has more than {} MiB; nothing in a lab needs that",
+                    unit.shown,
+                    LARGEST_PROGRAM >> 20
+                ))),
                 Some(binary) => Ok(Build::Binary(binary.clone())),
                 None if self.was_stopped(unit) => Ok(Build::Refused(format!(
                     "the compiler did not come to an end with {} within {} s of processor time and {} GiB of memory, \
@@ -154,25 +177,22 @@ impl Said {
                 None => Err(self.failure(&format!("cargo built no checks for `{}`", unit.id))),
             };
         };
-        // rustc ends with "aborting due to 3 previous errors": no error of its own, and without a place.
-        let real: Vec<_> =
-            errors.iter().filter(|error| !error.message.starts_with("aborting due to")).collect();
-        let Some(first) = real.first() else {
+        let Some(first) = errors.first.first() else {
             return Err(Error::Internal(format!("rustc said nothing about `{}`", unit.id)));
         };
-        let rendered = first.rendered.clone().unwrap_or_else(|| first.message.clone());
+        let rendered = first.rendered();
         if rendered.contains(FULL) {
             return Err(Error::Internal(format!("the disk is full: {}", first.message)));
         }
-        let place = first.spans.iter().find(|span| span.is_primary).map(|span| Place {
-            file: readable_paths(&span.file_name, &scratch.root, course, unit),
-            line: span.line_start,
-            column: span.column_start,
+        let place = first.place().map(|(file, line, column)| Place {
+            file: readable_paths(file, &scratch.root, course, unit),
+            line,
+            column,
         });
         Ok(Build::Errors(CompileErrors {
-            first: harmless_but_coloured(&readable_paths(&rendered, &scratch.root, course, unit)),
+            first: harmless_but_coloured(&readable_paths(rendered, &scratch.root, course, unit)),
             place,
-            more: real.len() - 1,
+            more: errors.count - 1,
             in_checks: in_subject.is_none(),
         }))
     }
@@ -180,8 +200,8 @@ impl Said {
     /// Nothing was built, and for no error in a unit of ours: there was no room, perhaps already for a dependency, or cargo
     /// says what it was.
     fn failure(&self, what: &str) -> Error {
-        let errors = self.errors.values().flatten();
-        let errors = errors.flat_map(|error| [Some(&error.message), error.rendered.as_ref()]).flatten();
+        let errors = self.errors.values().flat_map(|errors| &errors.first);
+        let errors = errors.flat_map(|error| [error.message.as_str(), error.rendered()]);
         let mut lines = errors.flat_map(|said| said.lines()).chain(self.stderr.lines());
         Error::Internal(match lines.find(|line| line.contains(FULL)) {
             Some(line) => format!("the disk is full: {}", anstream::adapter::strip_str(line.trim())),
@@ -199,9 +219,20 @@ impl Said {
             })
     }
 
-    fn hear(&mut self, line: &str) {
+    fn hear(&mut self, line: &[u8]) {
         // A line that is not one of cargo's messages is not for us.
-        let Ok(message) = serde_json::from_str::<Message>(line) else { return };
+        match serde_json::from_slice::<Message>(line) {
+            Ok(message) => self.understand(message),
+            Err(_) if line.len() == lines::LONGEST => {
+                if let Some((package, error)) = Diagnostic::of_a_beginning(line) {
+                    self.add(package, error);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn understand(&mut self, message: Message) {
         match message {
             Message::CompilerArtifact { manifest_path, executable: Some(binary), .. } => {
                 self.binaries.insert(manifest_path, binary);
@@ -214,12 +245,27 @@ impl Said {
                 }
             }
             Message::CompilerMessage { manifest_path, message } if message.level.starts_with("error") => {
-                self.errors.entry(manifest_path).or_default().push(message);
+                self.add(manifest_path, message);
             }
             Message::BuildFinished {} => self.finished = true,
             Message::CompilerMessage { .. } | Message::Other => {}
         }
     }
+
+    fn add(&mut self, package: PathBuf, error: Diagnostic) {
+        // rustc ends with "aborting due to 3 previous errors": no error of its own, and without a place.
+        let errors = self.errors.entry(package).or_default();
+        if !error.message.starts_with("aborting due to") {
+            errors.count += 1;
+            if errors.first.len() < MOST_KEPT {
+                errors.first.push(error.bounded());
+            }
+        }
+    }
+}
+
+fn is_too_large(program: &Path) -> bool {
+    program.metadata().is_ok_and(|metadata| metadata.len() > LARGEST_PROGRAM)
 }
 
 #[derive(Deserialize)]
@@ -238,22 +284,6 @@ enum Message {
     BuildFinished {},
     #[serde(other)]
     Other,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    message: String,
-    level: String,
-    rendered: Option<String>,
-    spans: Vec<Span>,
-}
-
-#[derive(Deserialize)]
-struct Span {
-    file_name: String,
-    line_start: u32,
-    column_start: u32,
-    is_primary: bool,
 }
 
 fn run_cargo(
@@ -332,7 +362,7 @@ fn at_most(limit: Resource, most: u64) -> u64 {
 
 fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(usize)) -> Result<Said> {
     let failed = |error: std::io::Error| Error::Internal(format!("cannot read from cargo: {error}"));
-    let (mut said, mut pending, mut errors) = (Said::default(), Vec::new(), Vec::new());
+    let (mut said, mut lines, mut errors) = (Said::default(), Lines::default(), Vec::new());
     let (mut stdout_open, mut stderr_open) = (true, true);
     let mut chunk = vec![0; 64 * 1024];
     while stdout_open || stderr_open {
@@ -355,12 +385,10 @@ fn listen(mut stdout: ChildStdout, mut stderr: ChildStderr, progress: &dyn Fn(us
         if out_ready {
             let count = stdout.read(&mut chunk).map_err(failed)?;
             stdout_open = count > 0;
-            pending.extend_from_slice(&chunk[..count]);
-            while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                said.hear(&String::from_utf8_lossy(&line));
+            lines.push(&chunk[..count], |line| {
+                said.hear(line);
                 progress(said.binaries.len());
-            }
+            });
         }
         if err_ready {
             let count = stderr.read(&mut chunk).map_err(failed)?;
@@ -384,7 +412,7 @@ mod tests {
             "manifest_path": "/registry/libc/Cargo.toml",
             "message": { "message": message, "level": "error", "rendered": null, "spans": [] },
         });
-        said.hear(&message.to_string());
+        said.hear(message.to_string().as_bytes());
         assert_eq!(said.failure("no checks").to_string(), expected);
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use addr2line::gimli::{self, Dwarf, EndianSlice, LittleEndian, SectionId};
 use harness::event::Place;
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 /// An instruction that was seen at work: the rule to apply, its address in the binary, its bytes.
 pub type Seen = (String, u64, Vec<u8>);
@@ -49,7 +49,7 @@ pub fn judge(binary: &Path, instructions: &[Seen]) -> Option<Broken> {
     if !instructions.iter().any(|(rule, ..)| wanted(rule)) {
         return None;
     }
-    let data = fs::read(binary).ok()?;
+    let data = ReadCache::new(fs::File::open(binary).ok()?);
     let image = Image::parse(&data)?;
     instructions.iter().enumerate().find_map(|(index, (rule, address, bytes))| match rule.as_str() {
         "changes-lock-word" => {
@@ -70,7 +70,8 @@ pub fn describe(binary: &Path, instructions: &[Seen]) -> Vec<(String, Option<Pla
     if !instructions.iter().any(|(rule, ..)| pointed(rule)) {
         return Vec::new();
     }
-    let Ok(data) = fs::read(binary) else { return Vec::new() };
+    let Ok(file) = fs::File::open(binary) else { return Vec::new() };
+    let data = ReadCache::new(file);
     let Some(image) = Image::parse(&data) else { return Vec::new() };
     instructions
         .iter()
@@ -180,7 +181,8 @@ struct Function {
 }
 
 impl<'d> Image<'d> {
-    fn parse(data: &'d [u8]) -> Option<Image<'d>> {
+    /// Reads the code, the symbols and the lines, and nothing else of what may be a large file.
+    fn parse(data: impl ReadRef<'d>) -> Option<Image<'d>> {
         let file = object::File::parse(data).ok()?;
         let text = file
             .sections()

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 /// Bytes kept from the beginning, and as many from the end.
-const KEPT: usize = 16 * 1024;
+const KEPT: usize = 8 * 1024;
 
 /// Captured output, bounded.
 #[derive(Debug, Default)]
@@ -32,15 +32,25 @@ impl Output {
 
     /// The output as text without control characters; what was left out is counted.
     pub fn text(&self) -> String {
-        let mut text = harmless(&String::from_utf8_lossy(&self.head));
+        let mut text = cut(harmless(&String::from_utf8_lossy(&self.head)), 2 * KEPT);
         let left_out = self.total - (self.head.len() + self.tail.len()) as u64;
         if left_out > 0 {
             let _ = write!(text, "\n[{left_out} bytes left out]\n");
         }
         let tail: Vec<u8> = self.tail.iter().copied().collect();
-        text.push_str(&harmless(&String::from_utf8_lossy(&tail)));
+        text.push_str(&cut(harmless(&String::from_utf8_lossy(&tail)), 2 * KEPT));
         text
     }
+}
+
+/// At most so many bytes of a text, and a sign that there were more.
+pub fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(" […]");
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// Text with every control character but newline and tab, and every bidirectional override, made visible.
@@ -99,6 +109,15 @@ mod tests {
         let (a, b, c) = (vec![b'a'; KEPT], vec![b'b'; 1000], vec![b'c'; KEPT]);
         let expected = format!("{}\n[1000 bytes left out]\n{}", "a".repeat(KEPT), "c".repeat(KEPT));
         check(&[&a, &b, &c], &expected);
+    }
+
+    #[test]
+    fn what_grows_when_it_is_made_visible_is_bounded() {
+        let mut output = Output::default();
+        output.push(&[0; 4 * KEPT]);
+        assert!(output.text().len() < 4 * KEPT + 100);
+        assert_eq!(cut("aé".to_owned(), 2), "a […]");
+        assert_eq!(cut("aé".to_owned(), 3), "aé");
     }
 
     #[test]

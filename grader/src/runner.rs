@@ -1,5 +1,6 @@
 //! Runs checks of built subjects, some at a time, and judges each.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +15,7 @@ use crate::grade::Settings;
 use crate::judge::judge;
 use crate::lab::{Check, Evidence};
 use crate::machine_code::{self, Broken, Seen};
+use crate::output::{cut, harmless};
 use crate::sandbox::probe;
 use crate::sandbox::protection::Protection;
 use crate::sandbox::tier::Tier;
@@ -21,6 +23,9 @@ use crate::sandbox::{self, Order};
 use crate::scratch::{Scratch, Unit};
 use crate::twin::Twins;
 use crate::verdict::{Uncompiled, Verdict};
+
+/// The most text of one check that is kept for the report, besides its output: its verdict, then its notes. In bytes.
+const MOST_TEXT: usize = 32 * 1024;
 
 /// One check of one built subject.
 #[derive(Debug, Clone)]
@@ -205,7 +210,7 @@ impl<'r> Runner<'r> {
     /// Text of a submission with the paths that a reader knows, made harmless.
     fn readable(&self, text: &str, task: &Task<'_>) -> String {
         let text = readable_paths(text, &self.scratch.root, &self.course.root, task.unit);
-        crate::output::harmless(&text)
+        harmless(&text)
     }
 
     fn judged(&self, binary: &Path, task: &Task<'_>, replay: Option<&str>) -> Result<(Ran, Vec<Event>)> {
@@ -223,16 +228,21 @@ impl<'r> Runner<'r> {
             shown: &self.shown,
             without: self.without,
         })?;
-        let readable = |text: &str| self.readable(text, task);
+        let room = Cell::new(MOST_TEXT);
+        let readable = |text: &str| {
+            let text = cut(self.readable(text, task), room.get());
+            room.set(room.get().saturating_sub(text.len()));
+            text
+        };
         let verdict = with_machine_code(judge(&execution), binary, &execution.events).map_text(readable);
         let notes = execution.events.iter().filter_map(|event| match event {
-            Event::Note { text } => Some(readable(text)),
+            Event::Note { text } => (room.get() > 0).then(|| readable(text)),
             _ => None,
         });
         let ran = Ran {
             verdict,
             notes: notes.collect(),
-            output: readable(&execution.output.text()),
+            output: self.readable(&execution.output.text(), task),
             elapsed: execution.elapsed,
         };
         Ok((ran, execution.events))

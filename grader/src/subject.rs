@@ -15,7 +15,7 @@ pub const LARGEST_FILE: u64 = 1024 * 1024;
 /// The most files that are read from one `src/`.
 const MOST_FILES: usize = 1000;
 /// The most text that is read from one `src/`, in bytes.
-const MOST_TEXT: usize = 8 * 1024 * 1024;
+const MOST_TEXT: usize = 2 * 1024 * 1024;
 /// The most folders inside one another.
 pub const DEEPEST: usize = 16;
 
@@ -119,7 +119,7 @@ impl Sources {
         let text = String::from_utf8(bytes)
             .map_err(|_| format!("`{shown}/{path}` is not UTF-8 text; save it as UTF-8"))?;
         if text.len() + self.0.values().map(String::len).sum::<usize>() > MOST_TEXT {
-            return Err(format!("there are more than 8 MiB of source in `{shown}`"));
+            return Err(format!("there are more than 2 MiB of source in `{shown}`"));
         }
         self.0.insert(path.to_owned(), text);
         Ok(())

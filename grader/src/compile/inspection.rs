@@ -5,11 +5,12 @@
 //! library that cargo names and from the list of files that rustc has written beside it.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use object::elf::STT_GNU_IFUNC;
 use object::read::archive::ArchiveFile;
-use object::{Object, ObjectSection, ObjectSymbol, SymbolFlags, SymbolSection};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolFlags, SymbolSection};
 
 use crate::subject::Sources;
 
@@ -20,7 +21,7 @@ const COMPILERS: &str = "DW.ref.rust_eh_personality";
 
 /// Why a submission is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Finding {
+pub(super) enum Finding {
     /// Code that nobody calls, in this section.
     Uncalled(String),
     /// A name that the whole program sees.
@@ -38,14 +39,21 @@ pub fn refusal(library: &Path, own: &str, sources: &Sources, shown: &str) -> Opt
 }
 
 fn in_objects(library: &Path) -> Option<Finding> {
-    let bytes = fs::read(library).ok()?;
-    let archive = ArchiveFile::parse(bytes.as_slice()).ok()?;
-    let members = archive.members().filter_map(|member| member.ok()?.data(bytes.as_slice()).ok());
-    // The archive also holds the crate's metadata, which is no object with code in it.
-    members.filter_map(|data| object::File::parse(data).ok()).find_map(|file| in_object(&file))
+    // Names and tables are read, not the code: a library may be as large as the compiler's memory.
+    in_archive(&ReadCache::new(fs::File::open(library).ok()?))
 }
 
-fn in_object(file: &object::File<'_>) -> Option<Finding> {
+pub(super) fn in_archive<R: io::Read + io::Seek>(bytes: &ReadCache<R>) -> Option<Finding> {
+    let archive = ArchiveFile::parse(bytes).ok()?;
+    let members = archive.members().filter_map(|member| {
+        let (start, size) = member.ok()?.file_range();
+        // The archive also holds the crate's metadata, which is no object with code in it.
+        object::File::parse(bytes.range(start, size)).ok()
+    });
+    members.into_iter().find_map(|file| in_object(&file))
+}
+
+fn in_object<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Option<Finding> {
     let uncalled = file.sections().find_map(|section| {
         let name = section.name().ok()?;
         let is_one = |known: &str| {
@@ -82,7 +90,7 @@ fn foreign_file(library: &Path, own: &str) -> Option<Finding> {
     foreign_in(&list, own).map(Finding::Foreign)
 }
 
-fn foreign_in(list: &str, own: &str) -> Option<String> {
+pub(super) fn foreign_in(list: &str, own: &str) -> Option<String> {
     let files = list.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.strip_suffix(':'));
     let is_own = |file: &str| {
         let inside = file.split_once(own).is_some_and(|(_, rest)| rest.starts_with('/'));
@@ -91,7 +99,7 @@ fn foreign_in(list: &str, own: &str) -> Option<String> {
     files.map(|file| file.replace("\\ ", " ")).find(|file| !is_own(file))
 }
 
-fn sentence(finding: &Finding, sources: &Sources, shown: &str) -> String {
+pub(super) fn sentence(finding: &Finding, sources: &Sources, shown: &str) -> String {
     let at = |words: &[&str]| match line_with(sources, words) {
         Some((file, line)) => format!("{shown}/{file}:{line}"),
         None => shown.to_owned(),

@@ -17,8 +17,11 @@ use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::signals;
 
-/// More events than this are not kept.
-const MOST_EVENTS: usize = 10_000;
+/// More events than this are not kept; in bytes, as they came, and [`EVENT`] more for each.
+const MOST_EVENTS: usize = 2 << 20;
+const EVENT: usize = 256;
+/// How often something is read before the clock is looked at again.
+const AT_ONCE: usize = 64;
 /// More than this is no word of a warden; in bytes.
 const MOST_WORDS: usize = 256 * 1024;
 /// How long a check may take to clean up once its socket is closed, and its warden once it is told to stop.
@@ -30,7 +33,9 @@ pub struct Watch {
     events: Option<OwnedFd>,
     /// In the order received.
     pub received: Vec<Event>,
-    /// Frames that were no events.
+    /// Room for more of them, in bytes.
+    room: usize,
+    /// Frames that were no events, or too many.
     pub malformed: usize,
     /// Standard output and error, and the warden's words.
     pipes: [Option<fs::File>; 3],
@@ -55,6 +60,7 @@ impl Watch {
         Ok(Watch {
             events: Some(events),
             received: Vec::new(),
+            room: MOST_EVENTS,
             malformed: 0,
             pipes,
             output: Output::default(),
@@ -123,30 +129,59 @@ impl Watch {
             Err(error) => return Err(Error::Internal(format!("cannot watch a check: {error}"))),
         }
         let ended = polled.first().and_then(PollFd::any) == Some(true);
-        self.drain();
+        self.read();
         Ok(ended)
     }
 
-    /// Reads all there is, without waiting.
+    /// Reads what is left when a check has ended, without waiting. What somebody still writes is not waited for.
     pub fn drain(&mut self) {
-        while let Some(events) = &self.events {
-            let mut frame = [0; MAX_FRAME + 1];
+        for _ in 0..AT_ONCE {
+            if !self.read() {
+                break;
+            }
+        }
+    }
+
+    /// Reads some of what there is, without waiting: a flood must not keep the deadline from being looked at. True when there
+    /// may be more.
+    fn read(&mut self) -> bool {
+        let events = self.read_events();
+        self.read_pipes() || events
+    }
+
+    fn read_events(&mut self) -> bool {
+        let mut frame = [0; MAX_FRAME + 1];
+        for _ in 0..AT_ONCE {
+            let Some(events) = &self.events else { return false };
             match recv(events.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => self.events = None,
-                Ok(length) => match Event::decode(&frame[..length]) {
-                    Ok(event) if self.received.len() < MOST_EVENTS => self.received.push(event),
-                    Ok(_) | Err(_) => self.malformed += 1,
-                },
+                Ok(length) => self.hear(&frame[..length]),
                 Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => break,
+                Err(nix::Error::EAGAIN) => return false,
                 Err(_) => self.events = None,
             }
         }
+        true
+    }
+
+    fn hear(&mut self, frame: &[u8]) {
+        let rest = self.room.checked_sub(frame.len() + EVENT);
+        match (rest, Event::decode(frame)) {
+            (Some(rest), Ok(event)) => {
+                self.room = rest;
+                self.received.push(event);
+            }
+            (_, Ok(_) | Err(_)) => self.malformed += 1,
+        }
+    }
+
+    fn read_pipes(&mut self) -> bool {
+        let mut more = false;
         for (number, pipe) in self.pipes.iter_mut().enumerate() {
             let mut chunk = [0; 16 * 1024];
-            // Bounded, so that a flood of output does not keep the deadline from being looked at.
-            for _ in 0..64 {
+            for turn in 1..=AT_ONCE {
                 let Some(file) = pipe else { break };
+                more |= turn == AT_ONCE;
                 match file.read(&mut chunk) {
                     Ok(0) => *pipe = None,
                     Ok(length) if number < 2 => self.output.push(&chunk[..length]),
@@ -160,14 +195,18 @@ impl Watch {
                 }
             }
         }
+        more
     }
 }
 
 /// The check process below a warden: the first process there that is no warden; the warden itself if there is none.
 fn check_below(warden: i32) -> i32 {
     let is_warden = |pid: i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|&byte| byte == 0).next() == Some(NAME.as_bytes())
+        // A process decides itself how long its command line is.
+        let mut begin = [0; NAME.len() + 1];
+        let line = fs::File::open(format!("/proc/{pid}/cmdline"));
+        let read = line.and_then(|mut line| line.read_exact(&mut begin));
+        read.is_ok() && begin.split_last() == Some((&0, NAME.as_bytes()))
     };
     descendants_of(warden).into_iter().find(|&pid| !is_warden(pid)).unwrap_or(warden)
 }
@@ -182,5 +221,58 @@ fn pidfd(pid: i32) -> Result<OwnedFd> {
             "cannot watch process {pid}: {}; Linux 5.3 or newer is needed",
             std::io::Error::last_os_error()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, send, socketpair};
+
+    use super::*;
+
+    /// Everything that is heard while `tell` sends on a socket.
+    fn heard(tell: impl FnOnce(i32) + Send) -> Watch {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let mut watch = Watch::new(ours, [None, None, None]).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || tell(theirs.as_raw_fd()));
+            while let Some(events) = &watch.events {
+                let mut polled = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+                poll(&mut polled, PollTimeout::NONE).unwrap();
+                watch.read();
+            }
+        });
+        watch
+    }
+
+    #[test]
+    fn a_flood_of_events_takes_a_bounded_room() {
+        let frame = Event::Note { text: "x".repeat(12_000) }.encode();
+        let watch = heard(|to| {
+            for _ in 0..10_000 {
+                send(to, &frame, MsgFlags::MSG_NOSIGNAL).unwrap();
+            }
+        });
+        let kept = watch.received.len();
+        assert!(kept > 100 && kept * frame.len() <= MOST_EVENTS, "{kept} events kept");
+        assert_eq!(watch.malformed, 10_000 - kept);
+    }
+
+    #[test]
+    fn so_does_a_flood_of_small_ones() {
+        let watch = heard(|to| {
+            for _ in 0..50_000 {
+                send(to, &Event::Finished.encode(), MsgFlags::MSG_NOSIGNAL).unwrap();
+            }
+        });
+        assert!(watch.received.len() * size_of::<Event>().max(EVENT) <= MOST_EVENTS);
+        assert!(watch.malformed > 0);
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_none() {
+        let watch = heard(|to| drop(send(to, &vec![1; 2 * MAX_FRAME], MsgFlags::MSG_NOSIGNAL).unwrap()));
+        assert_eq!((watch.received.len(), watch.malformed), (0, 1));
     }
 }

@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
+use crate::memory;
+
 /// What each check is worth.
 pub const POINTS: u64 = 10;
 
@@ -49,7 +51,8 @@ impl Kind {
 }
 
 impl Entry {
-    fn parse(name: &str, text: String) -> Entry {
+    /// An entry by its text.
+    pub fn parse(name: &str, text: String) -> Entry {
         let value = |key: &str| {
             let lines = text.lines().take_while(|line| line.starts_with("//!"));
             let mut values = lines.filter_map(|line| line.strip_prefix(&format!("//! {key}: ")));
@@ -109,6 +112,16 @@ impl Course {
         for entry in entries {
             course.put(&format!("labs/01-corpus/src/{}.rs", entry.name), &entry.text);
         }
+        course
+    }
+
+    /// Entries of one text, each with a check.
+    pub fn of_one_loud_lab(entries: &[Entry]) -> Course {
+        let course = Course::new("corpus-loud");
+        let names = entries.iter().fold(String::new(), |text, Entry { name, .. }| {
+            text + &format!("pub mod {name} {{ pub use super::run; }}\n")
+        });
+        course.put_lab("loud", entries, &format!("{}{names}", entries[0].text), "loud::");
         course
     }
 
@@ -198,6 +211,11 @@ impl Course {
         self.grade_with(&["--tier", tier], words)
     }
 
+    /// The report on everything, in the tier that the machine gives.
+    pub fn grade_in_the_best_tier(&self) -> Value {
+        self.grade_with(&[], &[])
+    }
+
     /// The same, with options.
     pub fn grade_with(&self, options: &[&str], words: &[&str]) -> Value {
         report(self.grader().args(options), words)
@@ -215,10 +233,12 @@ impl Course {
 /// What the grader says about `words`; nothing of it runs any more.
 fn report(command: &mut Command, words: &[&str]) -> Value {
     command.args(words).args(["--format", "json"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
+    let peak = memory::peak(&mut child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(processes_of(pid), Vec::<u32>::new(), "still running after {command:?}");
+    memory::check(peak);
     let text = String::from_utf8(output.stdout).unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))

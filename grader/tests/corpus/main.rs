@@ -14,6 +14,7 @@
 mod brought;
 mod course;
 mod interrupts;
+mod memory;
 mod record;
 mod removed;
 

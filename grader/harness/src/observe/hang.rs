@@ -3,7 +3,7 @@
 
 mod conclusion;
 mod ends;
-mod wait;
+pub(super) mod wait;
 
 use super::process::{
     cpu_time_of, descendants_of, name_of, parent_of, state_of, thread_cpu_time_of, thread_state_of,
@@ -36,7 +36,7 @@ pub struct Root {
 
 /// Says what each process of `roots` and their descendants is doing, and why none goes on if that can be told. The roots are
 /// called `worker 0`, `worker 1` and so on, or `the worker` if there is one. At most 40 lines; empty if none of the
-/// processes exists.
+/// processes exists. Of a crowd only some are looked at.
 pub fn hang_report(roots: &[i32], labels: &[Label]) -> String {
     let name = |index| if roots.len() == 1 { "the worker".to_owned() } else { format!("worker {index}") };
     let roots: Vec<Root> =
@@ -58,6 +58,8 @@ pub fn hang_report_of(roots: &[Root], labels: &[Label]) -> String {
 
 /// The most lines before the conclusion.
 const LONGEST: usize = 38;
+/// More processes, and threads of one, are not looked at: a submission may have any number of them.
+const MOST: usize = 200;
 
 fn bounded(mut lines: Vec<String>) -> Vec<String> {
     if lines.len() > LONGEST {
@@ -73,7 +75,7 @@ fn family(roots: &[Root]) -> Vec<i32> {
     let mut pids = Vec::new();
     for root in roots {
         for pid in std::iter::once(root.pid).chain(descendants_of(root.pid)) {
-            if !pids.contains(&pid) {
+            if pids.len() < MOST && !pids.contains(&pid) {
                 pids.push(pid);
             }
         }
@@ -142,7 +144,8 @@ impl Process {
             let thread = Thread { tid: pid, words, details: Vec::new(), wait: Wait::Nothing };
             return Some(Process { pid, threads: vec![thread] });
         }
-        let threads = threads_of(pid).into_iter().filter_map(|tid| Thread::look(pid, tid, sight)).collect();
+        let threads = threads_of(pid).into_iter().take(MOST);
+        let threads = threads.filter_map(|tid| Thread::look(pid, tid, sight)).collect();
         Some(Process { pid, threads })
     }
 
