@@ -45,14 +45,14 @@ impl fmt::Display for Commit {
 
 /// What a commit has under one name.
 #[derive(Debug, PartialEq, Eq)]
-struct Item {
+pub struct Item {
     /// Below the folder that was asked for; empty for that itself.
-    path: String,
+    pub path: String,
     kind: Kind,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     File { object: String, size: u64 },
     Folder,
     Link,
@@ -145,7 +145,7 @@ impl Commit {
 }
 
 /// Reads the list `mode kind object size<tab>path<nul>…`, and leaves out what is not below `root`.
-fn parse(list: &[u8], root: &str) -> Result<Vec<Item>, String> {
+pub fn parse(list: &[u8], root: &str) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
     for entry in list.split(|&byte| byte == 0).filter(|entry| !entry.is_empty()) {
         let not_utf8 = || format!("a file name in `{root}` is not UTF-8");

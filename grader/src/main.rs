@@ -20,6 +20,8 @@ mod manifest;
 mod mutant;
 mod output;
 mod progress;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod record;
 mod replay;

@@ -25,7 +25,7 @@ use crate::verdict::{Uncompiled, Verdict};
 
 // Not by a dependency: see `twin`.
 #[path = "../explore/src/schedule.rs"]
-mod schedule;
+pub mod schedule;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -125,7 +125,7 @@ fn exploring_check<'a>(lab: &'a Lab, name: &str) -> Result<&'a Check> {
 }
 
 /// A number, a colon, a schedule.
-fn validate(text: &str) -> Result<()> {
+pub fn validate(text: &str) -> Result<()> {
     let is_number = |number: &str| number.parse::<u32>().is_ok_and(|number| number > 0);
     let schedule = text.split_once(':').filter(|(number, _)| is_number(number)).map(|(_, schedule)| schedule);
     match schedule.map(str::parse::<schedule::Schedule>) {

@@ -17,7 +17,7 @@ pub mod tier;
 mod tree;
 pub mod warden;
 mod watch;
-mod word;
+pub mod word;
 
 use std::fs;
 use std::io;
@@ -173,16 +173,17 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
 }
 
 /// What a warden has said, in the end.
-struct Said {
+pub struct Said {
     failed: Option<String>,
-    exit: Exit,
+    /// How the check process ended.
+    pub exit: Exit,
     left: Vec<String>,
     exhausted: Option<Resource>,
 }
 
 impl Said {
     /// A warden that says nothing about the check's end was killed: that is the end then.
-    fn by_the_warden(words: &[u8], own: Exit) -> Said {
+    pub fn by_the_warden(words: &[u8], own: Exit) -> Said {
         let own = if own == Exit::Code(0) { Exit::Code(70) } else { own };
         let mut said = Said { failed: None, exit: own, left: Vec::new(), exhausted: None };
         for word in Word::read_all(words).unwrap_or_default() {

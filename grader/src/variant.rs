@@ -46,7 +46,7 @@ impl Variant {
     }
 }
 
-fn says(text: &str) -> String {
+pub fn says(text: &str) -> String {
     text.lines().next().and_then(|line| line.strip_prefix("//!")).unwrap_or_default().trim().to_owned()
 }
 

@@ -2,7 +2,7 @@
 //! marks, every mutant is caught by each check it names.
 
 mod findings;
-mod messages;
+pub mod messages;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,8 +25,12 @@ mod entry;
 pub mod event;
 mod exploration;
 pub mod faults;
+#[cfg(test)]
+mod mangled;
 pub mod observe;
 mod panics;
+#[cfg(test)]
+mod properties;
 mod rng;
 mod shared;
 #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,8 @@ mod hang;
 mod ipc;
 mod memory;
 mod process;
+#[cfg(test)]
+mod properties;
 mod syscall;
 
 pub use descriptor::{OpenFd, open_fds};

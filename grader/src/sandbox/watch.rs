@@ -272,7 +272,9 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_too_long_is_none() {
-        let watch = heard(|to| drop(send(to, &vec![1; 2 * MAX_FRAME], MsgFlags::MSG_NOSIGNAL).unwrap()));
+        let watch = heard(|to| {
+            send(to, &vec![1; 2 * MAX_FRAME], MsgFlags::MSG_NOSIGNAL).unwrap();
+        });
         assert_eq!((watch.received.len(), watch.malformed), (0, 1));
     }
 }

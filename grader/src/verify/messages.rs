@@ -4,7 +4,7 @@
 //! compared whole. Every other message is compared by its shape, and since a mistake may show itself in several ways, of
 //! which the file keeps those that were seen, only when none of several runs shows a kept one.
 
-mod golden;
+pub mod golden;
 mod shape;
 
 use std::collections::BTreeMap;

@@ -48,7 +48,7 @@ pub fn shm_names() -> Vec<String> {
     names
 }
 
-fn parse(kind: SysvKind, table: &str) -> Vec<SysvObject> {
+pub(super) fn parse(kind: SysvKind, table: &str) -> Vec<SysvObject> {
     let mut lines = table.lines();
     let Some(head) = lines.next() else { return Vec::new() };
     let column = |name: &str| head.split_ascii_whitespace().position(|title| title == name);

@@ -66,7 +66,7 @@ pub fn memory_of(pid: i32, start: usize, len: usize) -> io::Result<Memory> {
     Ok(sum(&fs::read_to_string(format!("/proc/{pid}/smaps"))?, start, len))
 }
 
-fn sum(smaps: &str, start: usize, len: usize) -> Memory {
+pub(super) fn sum(smaps: &str, start: usize, len: usize) -> Memory {
     let mut memory = Memory::default();
     let mut inside = false;
     for line in smaps.lines() {

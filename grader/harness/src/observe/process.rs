@@ -7,10 +7,10 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 /// The fields of `/proc/PID/stat` that are used here.
-struct Stat {
-    name: String,
+pub(super) struct Stat {
+    pub(super) name: String,
     state: char,
-    parent: i32,
+    pub(super) parent: i32,
     session: i32,
     tty: i32,
 }
@@ -150,7 +150,7 @@ fn stat(path: &str) -> Option<Stat> {
 }
 
 /// The name is in parentheses and may itself contain spaces and parentheses.
-fn parse(line: &str) -> Option<Stat> {
+pub(super) fn parse(line: &str) -> Option<Stat> {
     let (start, end) = (line.find('(')?, line.rfind(')')?);
     let mut fields = line.get(end + 1..)?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;

@@ -45,7 +45,7 @@ pub(super) fn activity(pid: i32, tid: i32) -> Activity {
 }
 
 /// "running", "-1 sp pc" (blocked, but not in a system call) or "number six-arguments sp pc".
-fn parse(line: &str) -> Option<Syscall> {
+pub(super) fn parse(line: &str) -> Option<Syscall> {
     let mut fields = line.split_ascii_whitespace();
     let number: i64 = fields.next()?.parse().ok()?;
     if number < 0 {

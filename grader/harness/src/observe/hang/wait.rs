@@ -323,7 +323,7 @@ fn read_path(pid: i32, start: usize) -> String {
 
 /// The process that holds a lock on a file, by /proc/locks: "1: FLOCK ADVISORY WRITE 712 08:01:13 0 EOF".
 /// Waiting requests are marked "->". Open-file-description locks belong to no process (-1).
-fn lock_holder(locks: &str, device: u64, inode: u64) -> Option<i32> {
+pub(in crate::observe) fn lock_holder(locks: &str, device: u64, inode: u64) -> Option<i32> {
     let file = format!("{:02x}:{:02x}:{inode}", libc::major(device), libc::minor(device));
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
