@@ -12,10 +12,15 @@ use serde_json::Value;
 use crate::course::{Course, Entry, Kind, Left, entries, scratch};
 use crate::{compare, results, turn};
 
-/// Puts the checkout of one entry down.
-fn check_out(entry: &Entry) -> PathBuf {
-    let root = scratch().join("corpus-checkouts").join(&entry.name);
+/// An empty checkout.
+fn checkout(name: &str) -> PathBuf {
+    let root = scratch().join("corpus-checkouts").join(name);
     let _ = fs::remove_dir_all(&root);
+    root
+}
+
+/// Puts the files of an entry into a checkout.
+fn check_out(entry: &Entry, root: &Path) {
     let lab = root.join("labs").join(format!("01-{}", entry.name));
     let (sources, others) = entry.text.split_once("//> ").unwrap_or((&entry.text, ""));
     put(&lab.join("src/lib.rs"), sources);
@@ -34,7 +39,6 @@ fn check_out(entry: &Entry) -> PathBuf {
             put(&place(head), &text);
         }
     }
-    root
 }
 
 fn put(path: &Path, text: &str) {
@@ -49,13 +53,20 @@ fn what_a_submission_brings_along_is_not_looked_at() {
     let entries = entries(Kind::Brought);
     let course = Course::of_checkouts(&entries);
     for entry in &entries {
-        let checkout = check_out(entry);
+        let checkout = checkout(&entry.name);
+        check_out(entry, &checkout);
         let report =
             course.grade_with(&["--tier", "open", "--subject", checkout.to_str().unwrap()], &[&entry.name]);
         compare([entry], &results(&report), "open");
         let ignored: Vec<&str> =
             report["ignored"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert_eq!(ignored, entry.ignored, "{}", entry.name);
+    }
+    let all = checkout("all");
+    entries.iter().for_each(|entry| check_out(entry, &all));
+    for tier in ["3", "2", "1", "0"].into_iter().filter(|tier| course.offers(tier)) {
+        let report = course.grade_with(&["--tier", tier, "--subject", all.to_str().unwrap()], &[]);
+        compare(&entries, &results(&report), tier);
     }
     assert_eq!(Left::now().since(&before), Vec::<String>::new());
 }
