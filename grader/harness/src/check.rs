@@ -356,7 +356,7 @@ fn signal_in_words(signal: i32) -> String {
     let meaning = match signal {
         libc::SIGSEGV => " (access to memory that is not mapped, or not for this)",
         libc::SIGBUS => " (access beyond the end of a mapped object)",
-        libc::SIGABRT => " (abort: a panic while panicking, or heap corruption)",
+        libc::SIGABRT => " (abort: a stack overflow, a panic while panicking, or heap corruption)",
         libc::SIGILL => " (illegal instruction)",
         libc::SIGFPE => " (arithmetic fault)",
         libc::SIGPIPE => " (write to a pipe without a reader)",

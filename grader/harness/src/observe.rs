@@ -3,6 +3,7 @@
 //! copes with a process that vanishes while it is looked at.
 
 mod descriptor;
+mod file;
 mod hang;
 mod ipc;
 mod memory;
@@ -12,6 +13,7 @@ mod properties;
 mod syscall;
 
 pub use descriptor::{OpenFd, open_fds};
+pub use file::contents;
 pub use hang::{Label, Root, hang_report, hang_report_of};
 pub use ipc::{SysvKind, SysvObject, shm_names, sysv_objects};
 pub use memory::{Memory, Page, memory_of, page_map, read_memory};

@@ -50,7 +50,7 @@ pub fn a_file_outlives_its_processes(check: &mut Check) -> Outcome {
             }
         }
     }
-    let found = fs::read(&path).unwrap_or_default();
+    let found = observe::contents(&path).unwrap_or_default();
     let (bytes, good) = (found.len(), found.iter().zip(&secret).filter(|(a, b)| a == b).count());
     ensure!(found == secret, expected: "the file holds the {len} bytes that two processes wrote to its mapping before SIGKILL ended them", observed: "{bytes} bytes, {good} of them as written", look: "`Mapping::of_file`: `MAP_SHARED`, and no contents thrown away when it is opened again");
     let seen = check.ask("`Mapping::of_file` in a process that comes later", || {
@@ -89,7 +89,7 @@ pub fn a_file_keeps_what_it_holds(check: &mut Check) -> Outcome {
         let mut wanted = secret.clone();
         wanted.resize(before.max(len), 0);
         ensure!(seen == wanted[..len], expected: "{call} shows what the file held, and zeros behind it", observed: "other bytes", look: "`Mapping::of_file`: how the file is opened");
-        let found = fs::read(&path).unwrap_or_default();
+        let found = observe::contents(&path).unwrap_or_default();
         let (long, bytes) = (wanted.len(), found.len());
         ensure!(found == wanted, expected: "after {call} the file has {long} bytes, the old ones in front", observed: "{bytes} bytes, or others in front", look: "`Mapping::of_file`: a file is made longer, never shorter");
         ensure!(open == 0, expected: "no descriptor of the file stays open", observed: "{open}", look: "`Mapping::of_file`");

@@ -4,15 +4,19 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::process::{Process, raise};
 use super::supervisor::{Supervisor, Waited, read_exact, write_all};
 use super::{Check, finished};
+use crate::deadline::Deadline;
 use crate::stop::Stop;
 use crate::wire::{Wire, decode, encode};
 
 /// The longest answer that is read: a worker holds the submission's code.
 const LONGEST: usize = 64 << 20;
+/// From the end of a worker's channel to its own.
+const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// A worker that answers questions.
 pub struct Respondent<I, O> {
@@ -52,31 +56,39 @@ impl<I: Wire, O: Wire> Respondent<I, O> {
     /// As [`Check::ask`].
     pub fn ask(&mut self, question: I) -> Result<O, Stop> {
         let channel = self.channel.as_raw_fd();
-        if send(channel, &encode(&question)).is_err() {
+        // What is there before the question is no answer to it.
+        if readable(channel, 0) || send(channel, &encode(&question)).is_err() {
             return Err(self.fault());
         }
         let mut clock = self.supervisor.clock();
-        let waited = {
-            let supervisor = &self.supervisor;
-            let mut ready = readable(channel, 0);
-            if ready {
-                Waited::Early
-            } else {
-                supervisor.wait(&mut clock, &mut self.process, || {
-                    // Sleeping here instead of in `wait` makes an answer arrive in microseconds.
-                    ready = readable(channel, 5);
-                    ready
-                })?
+        let mut length = [0; 8];
+        self.receive(&mut clock, &mut length)?;
+        let length = u64::from_le_bytes(length) as usize;
+        if length > LONGEST {
+            return Err(self.fault());
+        }
+        let mut answer = vec![0; length];
+        self.receive(&mut clock, &mut answer)?;
+        decode(&answer).ok_or_else(|| self.fault())
+    }
+
+    /// Fills the buffer, with what comes as long as the worker lives and the deadline is not over.
+    fn receive(&mut self, clock: &mut Deadline, mut missing: &mut [u8]) -> Result<(), Stop> {
+        let channel = self.channel.as_raw_fd();
+        while !missing.is_empty() {
+            if !readable(channel, 0) {
+                // Sleeping here instead of in `wait` makes an answer arrive in microseconds.
+                match self.supervisor.wait(clock, &mut self.process, || readable(channel, 5))? {
+                    Waited::Early => {}
+                    Waited::All | Waited::Died(_) => return Err(self.fault()),
+                }
             }
-        };
-        match waited {
-            Waited::Early => {}
-            Waited::All | Waited::Died(_) => return Err(self.fault()),
+            match read_some(channel, missing) {
+                0 => return Err(self.fault()),
+                count => missing = &mut missing[count..],
+            }
         }
-        match receive(channel).ok().as_deref().map(decode) {
-            Some(Some(answer)) => Ok(answer),
-            _ => Err(self.fault()),
-        }
+        Ok(())
     }
 
     /// The worker's process number.
@@ -86,14 +98,20 @@ impl<I: Wire, O: Wire> Respondent<I, O> {
 
     /// Why there is no answer.
     fn fault(&mut self) -> Stop {
-        self.supervisor.kill(&mut self.process);
         let what = self.process[0].what.clone();
+        // A worker that ends has its channel closed just before.
+        let start = Instant::now();
+        let mut clock = self.supervisor.clock();
+        match self.supervisor.wait(&mut clock, &mut self.process, || start.elapsed() > LAST_BREATH) {
+            Ok(Waited::All | Waited::Died(_)) => {}
+            Ok(Waited::Early) | Err(_) => {
+                self.supervisor.kill(&mut self.process);
+                return broken(&what);
+            }
+        }
         match self.process[0].ending().and_then(|ending| finished(&what, ending)) {
             Err(stop) => stop,
-            Ok(_) => Stop::Crashed {
-                how: format!("{what} closed the channel on which its answer was expected"),
-                place: None,
-            },
+            Ok(_) => broken(&what),
         }
     }
 }
@@ -102,6 +120,10 @@ impl<I, O> Drop for Respondent<I, O> {
     fn drop(&mut self) {
         self.supervisor.kill(&mut self.process);
     }
+}
+
+fn broken(what: &str) -> Stop {
+    Stop::Crashed { how: format!("{what} broke the channel on which its answer was expected"), place: None }
 }
 
 fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -119,6 +141,17 @@ fn readable(fd: RawFd, milliseconds: i32) -> bool {
     let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(milliseconds) * 1_000_000 };
     // SAFETY: one descriptor and a time, both valid for the call.
     unsafe { libc::ppoll(&raw mut polled, 1, &raw const time, std::ptr::null()) > 0 }
+}
+
+/// Reads what there is, without waiting; 0 at the end and after an error.
+fn read_some(fd: RawFd, bytes: &mut [u8]) -> usize {
+    loop {
+        // SAFETY: the buffer is valid for its length. The raw call is not interposed.
+        let count = unsafe { libc::syscall(libc::SYS_read, fd, bytes.as_mut_ptr(), bytes.len()) };
+        if count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return usize::try_from(count).unwrap_or(0);
+        }
+    }
 }
 
 fn send(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
