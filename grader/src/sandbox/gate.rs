@@ -60,7 +60,7 @@ impl Gate {
             return true;
         }
         if self.counted + self.since >= limits::PROCESSES {
-            self.counted = descendants_of(warden).len();
+            self.counted = limits::living(&descendants_of(warden));
             self.since = 0;
         }
         self.since += 1;

@@ -62,15 +62,18 @@ fn lower(limit: Rlimit, most: rlim_t) -> io::Result<()> {
 /// Whether the processes below `pid` take too much together.
 pub fn exhausted(pid: i32) -> Option<Resource> {
     let family = descendants_of(pid);
-    // One that has ended and is about to be reaped takes nothing.
-    let lives = |pid: &&i32| !matches!(state_of(**pid), None | Some('Z'));
-    if family.len() > PROCESSES && family.iter().filter(lives).count() > PROCESSES {
+    if family.len() > PROCESSES && living(&family) > PROCESSES {
         return Some(Resource::Processes);
     }
     // Pages that several processes share count several times here, and once in the second, dearer look.
     let rough: u64 = family.iter().filter_map(|&pid| resident(pid)).sum();
     let exact = || family.iter().filter_map(|&pid| proportional(pid)).sum::<u64>();
     (rough > MEMORY && exact() > MEMORY).then_some(Resource::Memory)
+}
+
+/// How many of these processes live: one that has ended and was not waited for takes nothing.
+pub fn living(processes: &[i32]) -> usize {
+    processes.iter().filter(|&&pid| !matches!(state_of(pid), None | Some('Z'))).count()
 }
 
 /// What a check has in its directory, looked at now and then: the longer a look takes, the rarer it is.
