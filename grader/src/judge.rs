@@ -23,15 +23,21 @@ pub fn judge(execution: &Execution) -> Verdict {
         let why = format!("the check itself had to be killed long after its deadline\n{}", execution.hang);
         (execution.stopped == Some(Stopped::Overran)).then_some(Verdict::TimedOut { why })
     };
+    // Whatever else was told is a consequence.
+    let exhausted = match execution.stopped {
+        Some(Stopped::Exhausted(resource)) => Some(crashed(exhausted(resource))),
+        Some(Stopped::Overran | Stopped::Flooded | Stopped::Interrupted) | None => None,
+    };
     let stopped = || match execution.stopped? {
-        Stopped::Overran => None,
-        Stopped::Exhausted(resource) => Some(crashed(exhausted(resource))),
+        Stopped::Overran | Stopped::Exhausted(_) => None,
         Stopped::Flooded => Some(crashed("it wrote more than 64 MiB of output and was stopped")),
         Stopped::Interrupted => {
             Some(Verdict::Inconclusive { why: "the run was interrupted before this check ended".to_owned() })
         }
     };
-    told.or_else(overran)
+    exhausted
+        .or(told)
+        .or_else(overran)
         .or_else(stopped)
         .or_else(|| {
             (execution.malformed > 0)
@@ -85,7 +91,12 @@ fn exhausted(resource: Resource) -> &'static str {
     match resource {
         Resource::Memory => "its processes took more than 2 GiB of memory together and were stopped",
         Resource::Processes => "it started more than 512 processes and was stopped",
-        Resource::Disk => "it put more than 512 MiB, or 20,000 files, into its directory and was stopped",
+        Resource::Disk => {
+            "it put more than 512 MiB, 20,000 files or folders too deep to look into in its directory and was stopped"
+        }
+        Resource::Unmapped => {
+            "its memory files, shared memory and deleted files took more than 768 MiB together and were stopped"
+        }
     }
 }
 
@@ -225,10 +236,17 @@ mod tests {
             (Resource::Memory, "2 GiB of memory"),
             (Resource::Processes, "512 processes"),
             (Resource::Disk, "512 MiB"),
+            (Resource::Unmapped, "memory files"),
         ] {
             let stopped = Some(Stopped::Exhausted(resource));
             check(&Execution { exit: Exit::Signal(9), stopped, ..execution(&[]) }, words);
         }
+    }
+
+    #[test]
+    fn taking_too_much_is_the_cause_of_what_follows() {
+        let stopped = Some(Stopped::Exhausted(Resource::Memory));
+        check(&Execution { stopped, ..execution(&[failed(), Event::Finished]) }, "2 GiB of memory");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! for its events. A [`warden`] between it and the grader shuts it in as well as the machine is able to ([`Tier`]), ends
 //! whatever it leaves running, and says what that was. Should the warden die, the grader (a subreaper) does it.
 
+pub mod directory;
 mod domain;
 mod entry;
 mod filter;
@@ -15,14 +16,13 @@ pub mod probe;
 pub mod protection;
 pub mod tier;
 mod tree;
+mod unmapped;
 pub mod warden;
 mod watch;
 pub mod word;
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,6 +34,7 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
 
+use self::directory::Directory;
 use self::plan::Plan;
 use self::protection::Protection;
 use self::tier::Tier;
@@ -133,11 +134,11 @@ pub fn adopt_orphans() {
 pub fn run(order: &Order<'_>) -> Result<Execution> {
     let failed = |error: io::Error| Error::Internal(format!("cannot run `{}`: {error}", order.check));
     let marker = Marker::new();
-    let directory = Directory::create(order.scratch, &marker)?;
+    let directory = Directory::create(order.scratch, &marker.0)?;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|error| failed(error.into()))?;
     let (words, warden_words) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
-    let plan = plan(order, &marker, &directory.0, theirs.as_raw_fd(), warden_words.as_raw_fd());
+    let plan = plan(order, &marker, directory.path(), theirs.as_raw_fd(), warden_words.as_raw_fd());
     let mut command = command(&plan, &marker).map_err(failed)?;
     let started = Instant::now();
     let mut child = descendants::spawn(&mut command).map_err(failed)?;
@@ -218,36 +219,6 @@ impl Marker {
 
     fn assignment(&self) -> String {
         format!("{}={}", Marker::NAME, self.0)
-    }
-}
-
-/// The private directory of a check; gone when dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn create(scratch: &Path, marker: &Marker) -> Result<Directory> {
-        let path = scratch.join("run").join(&marker.0);
-        fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, &error))?;
-        Ok(Directory(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if fs::remove_dir_all(&self.0).is_err() {
-            open_folders(&self.0);
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
-/// A submission may have shut folders, which keeps those who are not root from removing them.
-fn open_folders(folder: &Path) {
-    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_folders(&entry.path());
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::course::Course;
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::manifest::{self, Dependencies};
+use crate::sandbox::directory;
 use crate::subject::Sources;
 use crate::twin;
 
@@ -56,7 +57,7 @@ impl Scratch {
             }
             Err((_, error)) => return Err(Error::io("lock", &path, &error.into())),
         };
-        let _ = fs::remove_dir_all(root.join("run"));
+        directory::remove(&root.join("run"));
         Ok(Scratch { root, _lock: lock })
     }
 

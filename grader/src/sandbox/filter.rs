@@ -85,6 +85,13 @@ const SIGNALLING: [(c_long, u8); 5] = [
     (libc::SYS_rt_tgsigqueueinfo, 2),
 ];
 
+/// Ways to have the kernel signal somebody when a descriptor is ready, by an argument in memory that no filter can read.
+const OWNING: [(c_long, u64); 3] =
+    [(libc::SYS_fcntl, F_SETOWN_EX), (libc::SYS_ioctl, FIOSETOWN), (libc::SYS_ioctl, SIOCSPGRP)];
+const F_SETOWN_EX: u64 = 15;
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+
 /// Whether POSIX message queues can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queues {
@@ -125,6 +132,14 @@ fn program(untouchable: &[i32], queues: Queues) -> Result<BpfProgram, seccompile
     rules.insert(libc::SYS_ptrace, attach.collect::<Result<_, _>>()?);
     // Pushing characters into a terminal.
     rules.insert(libc::SYS_ioctl, vec![when(1, SeccompCmpOp::Eq, libc::TIOCSTI)?]);
+    for (call, request) in OWNING {
+        rules.entry(call).or_default().push(when(1, SeccompCmpOp::Eq, request)?);
+    }
+    let owner = |pid: i32| both((1, libc::F_SETOWN as u64), (2, u64::from(pid.cast_unsigned())));
+    let owners = untouchable.iter().flat_map(|&pid| [owner(pid), owner(-pid)]);
+    rules.entry(libc::SYS_fcntl).or_default().extend(owners.collect::<Result<Vec<_>, _>>()?);
+    // Who cannot be looked at cannot be held to a limit.
+    rules.insert(libc::SYS_prctl, vec![both((0, libc::PR_SET_DUMPABLE as u64), (1, 0))?]);
     for (call, signal) in SIGNALLING {
         let mut targets = untouchable.to_vec();
         if call == libc::SYS_kill {
@@ -148,6 +163,13 @@ fn sending(signal: u8, target: u64) -> Result<SeccompRule, seccompiler::BackendE
     let condition =
         |argument, operator, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
     SeccompRule::new(vec![condition(0, SeccompCmpOp::Eq, target)?, condition(signal, SeccompCmpOp::Ne, 0)?])
+}
+
+/// A rule for the lower halves of two arguments, which have these values.
+fn both(one: (u8, u64), other: (u8, u64)) -> Result<SeccompRule, seccompiler::BackendError> {
+    let condition =
+        |(argument, value)| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    SeccompRule::new(vec![condition(one)?, condition(other)?])
 }
 
 /// A rule for the lower half of one argument.

@@ -20,6 +20,8 @@ pub const DISK: u64 = 512 * MIB;
 pub const FILES: u64 = 20_000;
 /// What all System V segments together may hold, where the table is the check's own; in bytes.
 pub const SEGMENTS: u64 = 512 * MIB;
+/// More than this in memory files, deleted files, System V segments and `/dev/shm` together ends the check; in bytes.
+pub const UNMAPPED: u64 = 768 * MIB;
 /// Processes and threads, where the kernel can count those of one check.
 pub const TASKS: u64 = 4096;
 
@@ -67,7 +69,10 @@ pub fn exhausted(pid: i32) -> Option<Resource> {
     }
     // Pages that several processes share count several times here, and once in the second, dearer look.
     let rough: u64 = family.iter().filter_map(|&pid| resident(pid)).sum();
-    let exact = || family.iter().filter_map(|&pid| proportional(pid)).sum::<u64>();
+    let exact = || {
+        let shares = family.iter().filter_map(|&pid| proportional(pid).or_else(|| resident(pid)));
+        shares.sum::<u64>()
+    };
     (rough > MEMORY && exact() > MEMORY).then_some(Resource::Memory)
 }
 
@@ -106,7 +111,12 @@ fn contents(folder: &Path) -> (u64, u64) {
     let (mut bytes, mut files) = (0, 0);
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let entries = fs::read_dir(&folder);
+        if entries.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidFilename) {
+            // Deeper than a path can be long: nobody sees what is in there.
+            return (bytes, FILES + 1);
+        }
+        for entry in entries.into_iter().flatten().flatten() {
             let Ok(status) = entry.metadata() else { continue };
             if status.is_dir() {
                 folders.push(entry.path());

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, FromRawFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use harness::observe::descendants_of;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -22,6 +23,7 @@ use super::namespaces::{self, View};
 use super::plan::Plan;
 use super::protection::Protection;
 use super::tier::Tier;
+use super::unmapped::Unmapped;
 use super::word::{Resource, Word};
 use super::{Exit, domain, entry, tree};
 
@@ -29,6 +31,8 @@ use super::{Exit, domain, entry, tree};
 pub const NAME: &str = "grader-warden";
 /// How often it is looked at what the check takes.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a supervisor may take to remove what its workers have made.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// When called by the grader as a warden: is one.
 pub fn in_place_of_grader() -> Option<ExitCode> {
@@ -134,6 +138,7 @@ impl Warden {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .map_err(|error| format!("socketpair: {error}"))?;
+        let unmapped = Unmapped::new();
         // SAFETY: this process has one thread.
         let check = match unsafe { fork() }.map_err(|error| format!("fork: {error}"))? {
             ForkResult::Child => {
@@ -149,7 +154,11 @@ impl Warden {
             Tier::Gate => Gate::receive(ours.as_fd()).ok(),
             Tier::Open | Tier::Domain | Tier::Namespaces | Tier::SeparateUser => None,
         };
-        let ended = self.watch(check, signals, gate);
+        let ended = self.watch(check, signals, gate, unmapped);
+        if matches!(ended, Ok(Ended::Exhausted(Resource::Unmapped))) && !self.plan.tier.has_namespaces() {
+            // Segments and names would stay on the machine.
+            let_it_clean_up(check);
+        }
         if let Ok(Ended::Itself(_)) = ended {
             tree::living().into_iter().for_each(|name| Word::Left(name).say(&self.words));
         }
@@ -166,7 +175,13 @@ impl Warden {
     }
 
     /// The gate closes when this returns.
-    fn watch(&self, check: Pid, signals: &SignalFd, mut gate: Option<Gate>) -> Result<Ended, String> {
+    fn watch(
+        &self,
+        check: Pid,
+        signals: &SignalFd,
+        mut gate: Option<Gate>,
+        mut unmapped: Unmapped,
+    ) -> Result<Ended, String> {
         let us = std::process::id().cast_signed();
         let mut looked = Instant::now();
         let mut disk = Disk::new(self.plan.work());
@@ -196,11 +211,27 @@ impl Warden {
                 }
             }
             if looked.elapsed() >= LOOK {
-                if let Some(resource) = limits::exhausted(us).or_else(|| disk.exhausted()) {
+                let taken = limits::exhausted(us).or_else(|| disk.exhausted());
+                if let Some(resource) = taken.or_else(|| unmapped.exhausted(us)) {
                     return Ok(Ended::Exhausted(resource));
                 }
                 looked = Instant::now();
             }
+        }
+    }
+}
+
+/// Ends all processes below the supervisor, and waits until it has removed what they have made and has ended itself.
+fn let_it_clean_up(supervisor: Pid) {
+    let start = Instant::now();
+    while start.elapsed() < GRACE {
+        for pid in descendants_of(supervisor.as_raw()) {
+            // SAFETY: sends a signal to a process below the supervisor, whose number is not free before that has reaped it.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        match waitpid(supervisor, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::park_timeout(Duration::from_millis(1)),
+            Ok(_) | Err(_) => return,
         }
     }
 }

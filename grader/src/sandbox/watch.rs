@@ -80,6 +80,10 @@ impl Watch {
         let mut told = false;
         loop {
             let now = Instant::now();
+            // What has ended has not overrun, even if we were stopped ourselves meanwhile and look too late.
+            if stopped.is_none() && now >= hard_deadline && self.wait(&process, Duration::ZERO, true)? {
+                return Ok(None);
+            }
             let why = if signals::received().is_some() {
                 Some(Stopped::Interrupted)
             } else if self.output.total() > MOST_OUTPUT {
@@ -227,6 +231,7 @@ fn pidfd(pid: i32) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, send, socketpair};
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
     use super::*;
 
@@ -276,5 +281,20 @@ mod tests {
             send(to, &vec![1; 2 * MAX_FRAME], MsgFlags::MSG_NOSIGNAL).unwrap();
         });
         assert_eq!((watch.received.len(), watch.malformed), (0, 1));
+    }
+
+    #[test]
+    fn what_ended_while_the_grader_was_stopped_has_not_overrun() {
+        let (ours, _theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .expect("a pair");
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let pid = child.id().cast_signed();
+        let ended =
+            waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        assert!(ended.is_ok(), "{ended:?}");
+        let mut watch = Watch::new(ours, [None, None, None]).expect("a watch");
+        assert_eq!(watch.until_ended(pid, Instant::now()).ok(), Some(None));
+        assert!(child.wait().is_ok_and(|status| status.success()));
     }
 }

@@ -31,6 +31,8 @@ pub enum Resource {
     Processes,
     /// Room in its directory.
     Disk,
+    /// Memory that no process shows: memory files, segments, names in `/dev/shm`.
+    Unmapped,
 }
 
 impl Word {
