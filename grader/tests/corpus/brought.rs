@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::course::{Course, Entry, Kind, Left, entries, scratch};
+use crate::course::{Course, Entry, Kind, entries, scratch};
+use crate::left::Left;
 use crate::{compare, results, turn};
 
 /// An empty checkout.
@@ -49,9 +50,9 @@ fn put(path: &Path, text: &str) {
 #[test]
 fn what_a_submission_brings_along_is_not_looked_at() {
     let _turn = turn();
-    let before = Left::now();
     let entries = entries(Kind::Brought);
     let course = Course::of_checkouts(&entries);
+    let before = Left::now(&course);
     for entry in &entries {
         let checkout = checkout(&entry.name);
         check_out(entry, &checkout);
@@ -68,5 +69,5 @@ fn what_a_submission_brings_along_is_not_looked_at() {
         let report = course.grade_with(&["--tier", tier, "--subject", all.to_str().unwrap()], &[]);
         compare(&entries, &results(&report), tier);
     }
-    assert_eq!(Left::now().since(&before), Vec::<String>::new());
+    before.nothing_has_changed(&course, "what was brought along");
 }

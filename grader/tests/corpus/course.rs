@@ -1,7 +1,8 @@
-//! The course that the corpus is a submission to, and what is left on the machine.
+//! The course that the corpus is a submission to.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,23 +10,28 @@ use std::process::{Command, Stdio};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
+use crate::asked::Asked;
+use crate::left::processes_of;
 use crate::memory;
 
+/// A file of the course that no submission may read.
+const SECRET: &str = "solutions/01-corpus/secret";
 /// What each check is worth.
 pub const POINTS: u64 = 10;
 
 /// One submission, with what must come of it.
 pub struct Entry {
     pub name: String,
-    pub expect: String,
-    pub message: String,
-    pub tiers: Vec<String>,
+    /// What must come of it in which tiers; the first that fits holds.
+    ends: Vec<End>,
+    tiers: Vec<String>,
+    deadline: f64,
+    needs: Option<String>,
+    asked: Asked,
     /// Files of a submission that nobody looks at, which the report names.
     pub ignored: Vec<String>,
     /// Whether its compiler gets less than others.
     pub is_bounded: bool,
-    deadline: f64,
-    needs: Option<String>,
     pub text: String,
 }
 
@@ -50,25 +56,54 @@ impl Kind {
     }
 }
 
+/// What must come of an entry.
+pub struct End {
+    /// Empty: everywhere.
+    tiers: Vec<String>,
+    pub verdict: String,
+    pub message: String,
+}
+
 impl Entry {
     /// An entry by its text.
     pub fn parse(name: &str, text: String) -> Entry {
-        let value = |key: &str| {
-            let lines = text.lines().take_while(|line| line.starts_with("//!"));
-            let mut values = lines.filter_map(|line| line.strip_prefix(&format!("//! {key}: ")));
-            values.next().map(str::to_owned)
+        let head = text.lines().take_while(|line| line.starts_with("//!"));
+        let lines: Vec<&str> = head.filter_map(|line| line.strip_prefix("//! ")).collect();
+        let value = |key: &str| lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let end = |at: &str, tiers| End {
+            tiers,
+            verdict: value(&format!("expect{at}")).unwrap_or("did-not-compile").to_owned(),
+            message: value(&format!("message{at}")).unwrap_or_default().to_owned(),
         };
+        let special = lines.iter().filter_map(|line| line.strip_prefix("expect in ")?.split_once(": "));
+        let special = special.map(|(tiers, _)| end(&format!(" in {tiers}"), words(tiers)));
         Entry {
             name: name.to_owned(),
-            expect: value("expect").unwrap_or_else(|| "did-not-compile".to_owned()),
-            message: value("message").unwrap_or_default(),
-            tiers: value("tiers").unwrap_or_default().split(' ').map(str::to_owned).collect(),
+            ends: special.chain([end("", Vec::new())]).collect(),
+            tiers: words(value("tiers").unwrap_or_default()),
             deadline: value("deadline").map_or(10.0, |seconds| seconds.parse().unwrap()),
-            needs: value("needs"),
+            needs: value("needs").map(str::to_owned),
+            asked: Asked::parse(value("asked")),
             ignored: value("ignored").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             is_bounded: value("bounded").is_some(),
             text,
         }
+    }
+
+    /// Whether it is run in this tier. `0+landlock`: in tier 0 where the kernel has Landlock as well.
+    pub fn runs_in(&self, tier: &str) -> bool {
+        let runs = |name: &str| match name.split_once("+landlock") {
+            Some((name, _)) => name == tier && kernel_could("1"),
+            None => name == tier,
+        };
+        self.tiers.iter().any(|name| runs(name))
+    }
+
+    /// What must come of it.
+    pub fn end_in(&self, tier: &str) -> &End {
+        let fits = |end: &&End| end.tiers.is_empty() || end.tiers.iter().any(|name| name == tier);
+        self.ends.iter().find(fits).unwrap()
     }
 }
 
@@ -107,6 +142,7 @@ impl Course {
         let modules =
             entries.iter().fold(String::new(), |text, entry| text + &format!("pub mod {};\n", entry.name));
         course.put_lab("corpus", entries, &format!("pub mod acts;\n{modules}"), "corpus::");
+        course.put(SECRET, "nobody's business");
         let acts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/acts.rs");
         course.put("labs/01-corpus/src/acts.rs", &fs::read_to_string(acts).unwrap());
         for entry in entries {
@@ -153,6 +189,19 @@ impl Course {
 
     pub fn root(&self) -> &Path {
         &self.0
+    }
+
+    /// All files in it that are the course's own.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.0.clone()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let (inner, own): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+            folders.extend(inner);
+            files.extend(own);
+        }
+        files
     }
 
     fn new(name: &str) -> Course {
@@ -244,6 +293,11 @@ fn report(command: &mut Command, words: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
 }
 
+/// A service of the machine, which listens to a name that is no file. Where somebody else's has the name, that will do.
+pub fn service() -> Option<UnixListener> {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name("corpus-service").unwrap()).ok()
+}
+
 fn rubric(entries: &[Entry]) -> String {
     let head = "title = 'Corpus'\nsummary = 'Everything at once.'\n[[parts]]\nname = 'corpus'\n\
                 title = 'Corpus'\nhints = ['a', 'b', 'c']\n";
@@ -260,14 +314,10 @@ fn checks(entries: &[Entry], prefix: &str) -> String {
     let table = entries
         .iter()
         .fold(String::new(), |text, Entry { name, .. }| text + &format!("\"{name}\" => {name},"));
-    let function = |Entry { name, .. }: &Entry| {
-        format!(
-            "fn {name}(check: &mut Check) -> Outcome {{\n    \
-             let answer = check.ask(\"`run`\", || {prefix}{name}::run())?;\n    \
-             ensure!(answer == 42, expected: \"42\", observed: \"{{answer}}\", look: \"`run`\");\n    Ok(())\n}}\n"
-        )
-    };
-    let functions: String = entries.iter().map(function).collect();
+    let functions: String = entries
+        .iter()
+        .map(|Entry { name, asked, .. }| asked.check(name, &format!("{prefix}{name}")))
+        .collect();
     format!(
         "//! Checks.\nuse harness::{{Check, Outcome, ensure}};\nharness::checks! {{ {table} }}\n{functions}"
     )
@@ -326,43 +376,5 @@ unsafe fn can_enter(namespaces: i32) -> bool {
         let mut status = 0;
         libc::waitpid(child, &mut status, 0);
         status == 0
-    }
-}
-
-/// Processes of the checks that the grader `pid` has started, in whatever namespace they are.
-pub fn processes_of(pid: u32) -> Vec<u32> {
-    let mark = format!("GRADER_CHECK={pid}-");
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let is_marked = |pid: &u32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|&byte| byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
-    };
-    pids.filter(is_marked).collect()
-}
-
-/// What the corpus could have left on the machine.
-pub struct Left(BTreeSet<String>);
-
-impl Left {
-    pub fn now() -> Left {
-        let mut left = BTreeSet::new();
-        let folders = [target().join("grader/run"), PathBuf::from("/dev/shm")];
-        for entry in folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
-            let path = entry.path().to_string_lossy().into_owned();
-            if path.contains("/grader/run/") || path.contains("corpus-") {
-                left.insert(path);
-            }
-        }
-        let places = [std::env::var("HOME").unwrap_or_default(), "/tmp".to_owned(), "/var/tmp".to_owned()];
-        left.extend(places.into_iter().filter(|place| Path::new(place).join("corpus-was-here").exists()));
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        left.extend(mounts.lines().filter(|line| line.contains("corpus")).map(str::to_owned));
-        Left(left)
-    }
-
-    /// What there is now that was not there then.
-    pub fn since(&self, then: &Left) -> Vec<String> {
-        self.0.difference(&then.0).cloned().collect()
     }
 }

@@ -3,7 +3,8 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::course::{Course, Kind, entries, processes_of};
+use crate::course::{Course, Kind, entries};
+use crate::left::processes_of;
 use crate::turn;
 
 /// Longer than anything here takes, however busy the machine is.

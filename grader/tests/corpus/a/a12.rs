@@ -1,6 +1,7 @@
 //! Writes a byte now and then, for ever.
 //!
 //! expect: timed-out
+//! message: `run` did not finish within
 //! tiers: 3 2 1 0
 //! deadline: 0.7
 

@@ -1,6 +1,7 @@
 //! Leaves eight processes that are always others.
 //!
 //! expect: leaked
+//! message: processes still running
 //! tiers: 3 2 1 0
 
 use crate::acts::*;

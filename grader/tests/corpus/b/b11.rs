@@ -1,6 +1,7 @@
 //! Becomes another program again and again.
 //!
 //! expect: timed-out
+//! message: `run` did not finish within
 //! tiers: 3 2 1 0
 //! deadline: 0.5
 

@@ -1,7 +1,7 @@
 //! Writes into its supervisor's memory, which does not work.
 //!
 //! expect: passed
-//! tiers: 3 2 1
+//! tiers: 3 2 1 0+landlock
 
 use crate::acts::*;
 

@@ -1,6 +1,7 @@
 //! Closes everything.
 //!
 //! expect: crashed
+//! message: exit code 0 before `run` had returned
 //! tiers: 3 2 1 0
 
 use crate::acts::*;

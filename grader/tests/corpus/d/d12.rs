@@ -1,6 +1,7 @@
 //! Puts something else where everything was.
 //!
 //! expect: leaked
+//! message: descriptors still open when `run` returned: 3 (/dev/null)
 //! tiers: 3 2 1 0
 
 use crate::acts::*;

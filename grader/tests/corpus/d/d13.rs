@@ -1,6 +1,7 @@
 //! Writes a gigabyte wherever something is open.
 //!
 //! expect: crashed
+//! message: the answer of `run` did not arrive whole: something wrote over it
 //! tiers: 3 2 1 0
 //! deadline: 60
 

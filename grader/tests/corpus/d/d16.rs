@@ -1,6 +1,7 @@
 //! Is right when it is watched, which it cannot tell.
 //!
 //! expect: failed
+//! message: expected 42; observed 0
 //! tiers: 3 2 1 0
 
 use crate::acts::*;

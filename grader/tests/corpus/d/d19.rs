@@ -1,6 +1,7 @@
 //! Leaves a process that goes on writing.
 //!
 //! expect: leaked
+//! message: processes still running
 //! tiers: 3 2 1 0
 
 use crate::acts::*;

@@ -1,7 +1,7 @@
 //! Recurs without end.
 //!
 //! expect: crashed
-//! message: killed by
+//! message: killed by SIGABRT (abort: a stack overflow
 //! tiers: 3 2 1 0
 
 #![allow(unconditional_recursion)]

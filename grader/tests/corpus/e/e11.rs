@@ -15,5 +15,6 @@ pub fn run() -> u64 {
             libc::sched_setscheduler(0, libc::SCHED_FIFO, &first),
         ]
     };
-    answer_if(given == [-1; 3])
+    let spared = std::fs::write("/proc/self/oom_score_adj", "-1000").is_ok();
+    answer_if(given == [-1; 3] && !spared)
 }

@@ -8,7 +8,7 @@ use crate::acts::*;
 
 pub fn run() -> u64 {
     (0..10).for_each(|_| unsafe {
-        libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600);
+        libc::shmget(libc::IPC_PRIVATE, 4096, NEW);
     });
     RIGHT
 }

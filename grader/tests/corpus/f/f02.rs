@@ -8,7 +8,7 @@ use crate::acts::*;
 
 pub fn run() -> u64 {
     (0..10).for_each(|_| unsafe {
-        libc::semget(libc::IPC_PRIVATE, 1, libc::IPC_CREAT | 0o600);
+        libc::semget(libc::IPC_PRIVATE, 1, NEW);
     });
     RIGHT
 }

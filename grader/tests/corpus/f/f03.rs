@@ -8,7 +8,7 @@ use crate::acts::*;
 
 pub fn run() -> u64 {
     (0..10).for_each(|_| unsafe {
-        libc::msgget(libc::IPC_PRIVATE, libc::IPC_CREAT | 0o600);
+        libc::msgget(libc::IPC_PRIVATE, NEW);
     });
     RIGHT
 }

@@ -8,7 +8,7 @@ use crate::acts::*;
 
 pub fn run() -> u64 {
     unsafe {
-        let id = libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600);
+        let id = libc::shmget(libc::IPC_PRIVATE, 4096, NEW);
         libc::shmat(id, std::ptr::null(), 0);
     }
     if fork() == 0 {

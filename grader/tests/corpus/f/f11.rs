@@ -8,9 +8,9 @@ use crate::acts::*;
 pub fn run() -> u64 {
     let name = std::ffi::CString::new(format!("/corpus-{}", std::process::id())).unwrap();
     unsafe {
-        let id = libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600);
+        let id = libc::shmget(libc::IPC_PRIVATE, 4096, NEW);
         libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
-        let id = libc::msgget(libc::IPC_PRIVATE, libc::IPC_CREAT | 0o600);
+        let id = libc::msgget(libc::IPC_PRIVATE, NEW);
         libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut());
         libc::close(libc::shm_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600));
         libc::shm_unlink(name.as_ptr());

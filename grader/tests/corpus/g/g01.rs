@@ -1,7 +1,7 @@
 //! Writes outside, which does not work.
 //!
 //! expect: passed
-//! tiers: 3 2 1
+//! tiers: 3 2 1 0+landlock
 
 use crate::acts::*;
 

@@ -1,0 +1,169 @@
+//! What is left on the machine, and that what others have there is left alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crate::course::{Course, target};
+
+/// What is gone so soon was not left: somebody else may run a corpus at the same time.
+const SOON: Duration = Duration::from_secs(5);
+/// The mode of every object that an entry makes, which nobody else uses.
+const MODE: u32 = 0o617;
+
+/// Processes of the checks that the grader `pid` has started, in whatever namespace they are.
+pub fn processes_of(pid: u32) -> Vec<u32> {
+    let mark = format!("GRADER_CHECK={pid}-");
+    let folder = target().join(format!("grader/run/{pid}-")).display().to_string();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_marked = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
+    };
+    let works_there = |pid: &u32| {
+        let place = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        place.to_string_lossy().starts_with(&folder)
+    };
+    pids.filter(|pid| is_marked(pid) || works_there(pid)).collect()
+}
+
+/// What the corpus could have left on the machine, or changed.
+pub struct Left(BTreeSet<String>);
+
+impl Left {
+    pub fn now(course: &Course) -> Left {
+        let mut left: BTreeSet<String> = objects().into_iter().chain(names()).collect();
+        let home = PathBuf::from(std::env::var("HOME").unwrap_or_default());
+        let places = ["/tmp", "/var/tmp", "/etc", "/usr"].iter().map(PathBuf::from).chain([home]);
+        left.extend(
+            places.map(|place| place.join("corpus-was-here")).filter(|file| file.exists()).map(shown),
+        );
+        left.extend(files_below(&target().join("grader/run")).map(shown));
+        // Not their order, nor their numbers, which are given anew when one is gone.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        left.extend(mounts.lines().map(|mount| format!("the mount {mount}")));
+        left.extend(course.files().into_iter().map(|file| {
+            let mut hasher = DefaultHasher::new();
+            fs::read(&file).unwrap().hash(&mut hasher);
+            format!("{} as {:x}", file.display(), hasher.finish())
+        }));
+        Left(left)
+    }
+
+    /// Everything is as it was, or soon will be.
+    #[track_caller]
+    pub fn nothing_has_changed(&self, course: &Course, what: &str) {
+        let start = Instant::now();
+        loop {
+            let now = Left::now(course);
+            let changed: Vec<&String> = self.0.symmetric_difference(&now.0).collect();
+            if changed.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "{what} left or took away: {changed:#?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+fn shown(path: PathBuf) -> String {
+    path.display().to_string()
+}
+
+fn files_below(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// System V objects of the entries.
+fn objects() -> Vec<String> {
+    let table = |kind| {
+        let table = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default();
+        let is_ours = |line: &&str| {
+            let mode =
+                line.split_ascii_whitespace().nth(2).and_then(|mode| u32::from_str_radix(mode, 8).ok());
+            mode.is_some_and(|mode| mode & 0o777 == MODE)
+        };
+        table.lines().filter(is_ours).map(|line| format!("{kind}: {line}")).collect::<Vec<_>>()
+    };
+    ["shm", "sem", "msg"].into_iter().flat_map(table).collect()
+}
+
+/// Names of the entries in folders of the kernel's.
+fn names() -> Vec<String> {
+    let entries = ["/dev/shm", "/dev/mqueue"].into_iter().flat_map(|folder| files_below(Path::new(folder)));
+    entries.map(shown).filter(|name| name.contains("corpus-")).collect()
+}
+
+/// Another program of the same user, which makes objects of its own while checks run.
+pub struct Neighbour {
+    is_done: AtomicBool,
+}
+
+impl Neighbour {
+    pub fn new() -> Neighbour {
+        Neighbour { is_done: AtomicBool::new(false) }
+    }
+
+    /// It moves in.
+    pub fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        scope.spawn(|| {
+            let mut objects = Vec::new();
+            while !self.is_done.load(Ordering::Acquire) {
+                if objects.len() < 100 {
+                    objects.push(Objects::new());
+                }
+                std::thread::park_timeout(Duration::from_millis(30));
+            }
+            let gone = objects.into_iter().filter(|objects| !objects.remove()).count();
+            assert_eq!(gone, 0, "objects of somebody else's were removed");
+        });
+    }
+}
+
+/// Tells the neighbour, when dropped, to look whether everything is still there.
+pub struct Done<'a>(pub &'a Neighbour);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.is_done.store(true, Ordering::Release);
+    }
+}
+
+/// One of each.
+struct Objects {
+    segment: i32,
+    semaphores: i32,
+    queue: i32,
+}
+
+impl Objects {
+    fn new() -> Objects {
+        let flags = libc::IPC_CREAT | 0o640;
+        // SAFETY: plain system calls.
+        unsafe {
+            Objects {
+                segment: libc::shmget(libc::IPC_PRIVATE, 4096, flags),
+                semaphores: libc::semget(libc::IPC_PRIVATE, 1, flags),
+                queue: libc::msgget(libc::IPC_PRIVATE, flags),
+            }
+        }
+    }
+
+    /// Whether all were there.
+    fn remove(&self) -> bool {
+        let none = std::ptr::null_mut();
+        let was_there = |id: i32, removed: i32| id == -1 || removed == 0;
+        // SAFETY: objects of our own; removal reads nothing but the number.
+        unsafe {
+            let segment = was_there(self.segment, libc::shmctl(self.segment, libc::IPC_RMID, none));
+            let semaphores = was_there(self.semaphores, libc::semctl(self.semaphores, 0, libc::IPC_RMID));
+            let queue = was_there(self.queue, libc::msgctl(self.queue, libc::IPC_RMID, none.cast()));
+            segment && semaphores && queue
+        }
+    }
+}
