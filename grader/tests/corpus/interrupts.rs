@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::course::{Course, Kind, entries};
 use crate::left::processes_of;
-use crate::turn;
+use crate::{results, turn};
 
 /// Longer than anything here takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -56,4 +56,38 @@ fn an_interrupted_grader_leaves_nothing() {
 #[test]
 fn a_terminated_grader_leaves_nothing() {
     check(libc::SIGTERM);
+}
+
+/// As Ctrl-Z does: the check goes on meanwhile, and ends.
+#[test]
+fn a_grader_that_is_stopped_for_a_while_decides_the_same() {
+    let _turn = turn();
+    let course = Course::of_one_lab(&entries(Kind::Run));
+    for tier in ["3", "2", "1", "0", "open"].into_iter().filter(|tier| course.offers(tier)) {
+        let mut command = course.grader();
+        command.args(["corpus", "j02", "--tier", tier, "--format", "json"]);
+        let mut grader = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = grader.id();
+        let mut has_ended = || grader.try_wait().unwrap().is_some();
+        while processes_of(pid).is_empty() && !has_ended() {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        if !has_ended() {
+            // SAFETY: our own child, not waited for yet.
+            let signal = |signal| unsafe { libc::kill(pid.cast_signed(), signal) };
+            signal(libc::SIGSTOP);
+            let start = Instant::now();
+            while !processes_of(pid).is_empty() {
+                assert!(
+                    start.elapsed() < PATIENCE,
+                    "in tier {tier} the check does not end without the grader"
+                );
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+            signal(libc::SIGCONT);
+        }
+        let output = grader.wait_with_output().unwrap();
+        let report = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(results(&report)["j02"]["verdict"], "passed", "in tier {tier}");
+    }
 }
