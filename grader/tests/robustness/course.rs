@@ -90,12 +90,17 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// A grader for some checks of the shared course.
+/// A grader for some checks of the shared course, in the tier that the machine gives.
 pub fn grader(checks: &[&str]) -> Command {
     let mut command = grader_in(course());
-    // What is done here is seen from outside, and reaches the supervisor: both only where nothing is shut in. The corpus
-    // is for the other tiers.
-    command.arg("yard").args(checks).args(["--tier", "open"]);
+    command.arg("yard").args(checks);
+    command
+}
+
+/// The same where nothing is shut in: what reaches the supervisor or the machine's objects does so only there.
+pub fn open_grader(checks: &[&str]) -> Command {
+    let mut command = grader(checks);
+    command.args(["--tier", "open"]);
     command
 }
 
@@ -133,6 +138,19 @@ impl Running {
             found.is_some()
         });
         found.unwrap()
+    }
+
+    /// The numbers that processes of a check have for us: inside they may be others.
+    pub fn outside(&self, inside: &str) -> Vec<i32> {
+        let pids: Vec<&str> = inside.split_whitespace().collect();
+        let below = below(self.pid());
+        let has = |pid: i32, inner: &str| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            numbers.and_then(|numbers| numbers.split_whitespace().next_back()) == Some(inner)
+        };
+        let outer = |inner: &&str| below.iter().copied().find(|&pid| has(pid, inner));
+        pids.iter().map(|inner| outer(inner).unwrap_or_else(|| panic!("no process {inner}"))).collect()
     }
 
     /// Sends a signal, and says how long the grader went on.
@@ -227,6 +245,22 @@ pub fn processes_of(pid: i32) -> Vec<i32> {
         environment.split(|&byte| byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
     };
     pids.filter(is_marked).filter(|&pid| is_alive(pid)).collect()
+}
+
+/// A process's descendants.
+fn below(pid: i32) -> Vec<i32> {
+    let children = |parent: i32| {
+        let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>())
+    };
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(children(parent));
+        next += 1;
+    }
+    family
 }
 
 /// Whether a process exists and is no zombie.

@@ -58,9 +58,26 @@ fn output_is_harmless_in_workflow_commands() {
     assert_eq!(text.matches("\n::error").count() + usize::from(text.starts_with("::error")), 1, "{text}");
 }
 
+/// A sandbox keeps signals from the supervisor: what tries is only late, or a leak.
+#[test]
+fn a_supervisor_that_is_not_reached_says_what_was_tried() {
+    for check in ["stops-its-supervisor", "kills-its-supervisor"] {
+        let ended = run(grader(&[check, "ends"]).args(["--format", "json"])).code(1).left_nothing();
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let verdicts: Vec<&str> = report["labs"][0]["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|check| check["verdict"].as_str().unwrap())
+            .collect();
+        assert!(verdicts.contains(&"passed"), "{ended}");
+        assert!(verdicts.contains(&"timed-out") || verdicts.contains(&"crashed"), "{ended}");
+    }
+}
+
 #[test]
 fn a_stopped_supervisor_is_killed_and_the_hang_explained() {
-    let mut command = grader(&["stops-its-supervisor", "ends"]);
+    let mut command = open_grader(&["stops-its-supervisor", "ends"]);
     run(command.args(["--format", "json"]))
         .code(1)
         .says("the check itself had to be killed long after its deadline")
@@ -72,7 +89,7 @@ fn a_stopped_supervisor_is_killed_and_the_hang_explained() {
 
 #[test]
 fn a_killed_supervisor_leaves_no_orphans() {
-    let ended = run(&mut grader(&["kills-its-supervisor", "ends"]));
+    let ended = run(&mut open_grader(&["kills-its-supervisor", "ends"]));
     let ended = ended.code(1).says("killed by signal 9 (SIGKILL)").says("✓ ends").left_nothing();
     let killers = std::fs::read_to_string(target().join("grader/killers")).unwrap();
     let killers: Vec<i32> = killers.split_whitespace().map(|pid| pid.parse().unwrap()).collect();

@@ -11,7 +11,8 @@ const SOON: Duration = Duration::from_secs(2);
 #[track_caller]
 fn check_interrupted_check(signal: i32, code: i32) {
     let mut running = Running::start(&mut grader(&["ends", "leaves-daemons", "floods"]));
-    let daemons = pids(&running.until_file("ready"));
+    let daemons = running.until_file("ready");
+    let daemons = running.outside(&daemons);
     let (ended, took) = running.signal(signal);
     let ended = ended.code(code).says("✓ ends").says("10/30").says("the run was interrupted").left_nothing();
     assert!(took < SOON, "took {took:?}\n{ended}");
@@ -60,7 +61,8 @@ fn sigterm_during_a_build_gives_a_partial_report() {
 #[test]
 fn a_killed_grader_takes_its_check_and_the_daemons_with_it() {
     let mut running = Running::start(&mut grader(&["leaves-daemons"]));
-    let daemons = pids(&running.until_file("ready"));
+    let daemons = running.until_file("ready");
+    let daemons = running.outside(&daemons);
     let killed = Instant::now();
     let (ended, _) = running.signal(libc::SIGKILL);
     let ended = ended.killed_by(libc::SIGKILL);
