@@ -12,6 +12,8 @@ pub enum Protection {
     Filter,
     /// Limits of the kernel on processes, files and memory.
     Limits,
+    /// The look, now and then, at what the check takes.
+    Look,
     /// That no program gets privileges.
     Privileges,
     /// That the supervisor gets no signals from inside.

@@ -210,7 +210,7 @@ impl Warden {
                     Ok(_) => {}
                 }
             }
-            if looked.elapsed() >= LOOK {
+            if looked.elapsed() >= LOOK && self.plan.has(Protection::Look) {
                 let taken = limits::exhausted(us).or_else(|| disk.exhausted());
                 if let Some(resource) = taken.or_else(|| unmapped.exhausted(us)) {
                     return Ok(Ended::Exhausted(resource));

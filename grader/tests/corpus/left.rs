@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::course::{Course, target};
 
 /// What is gone so soon was not left: somebody else may run a corpus at the same time.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 /// The mode of every object that an entry makes, which nobody else uses.
 const MODE: u32 = 0o617;
 
@@ -33,39 +33,44 @@ pub fn processes_of(pid: u32) -> Vec<u32> {
 }
 
 /// What the corpus could have left on the machine, or changed.
-pub struct Left(BTreeSet<String>);
+pub struct Left {
+    things: BTreeSet<String>,
+    /// The course's files, with what is in them.
+    course: BTreeSet<(PathBuf, u64)>,
+}
 
 impl Left {
     pub fn now(course: &Course) -> Left {
-        let mut left: BTreeSet<String> = objects().into_iter().chain(names()).collect();
+        let mut things: BTreeSet<String> = objects().into_iter().chain(names()).collect();
         let home = PathBuf::from(std::env::var("HOME").unwrap_or_default());
         let places = ["/tmp", "/var/tmp", "/etc", "/usr"].iter().map(PathBuf::from).chain([home]);
-        left.extend(
+        things.extend(
             places.map(|place| place.join("corpus-was-here")).filter(|file| file.exists()).map(shown),
         );
-        left.extend(files_below(&target().join("grader/run")).map(shown));
+        things.extend(files_below(&target().join("grader/run")).map(shown));
         // Not their order, nor their numbers, which are given anew when one is gone.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        left.extend(mounts.lines().map(|mount| format!("the mount {mount}")));
-        left.extend(course.files().into_iter().map(|file| {
+        things.extend(mounts.lines().map(|mount| format!("the mount {mount}")));
+        let hashed = |file: PathBuf| {
             let mut hasher = DefaultHasher::new();
             fs::read(&file).unwrap().hash(&mut hasher);
-            format!("{} as {:x}", file.display(), hasher.finish())
-        }));
-        Left(left)
+            (file, hasher.finish())
+        };
+        Left { things, course: course.files().into_iter().map(hashed).collect() }
     }
 
-    /// Everything is as it was, or soon will be.
+    /// Nothing has been added, or it soon will be gone, and the course is as it was.
     #[track_caller]
     pub fn nothing_has_changed(&self, course: &Course, what: &str) {
         let start = Instant::now();
         loop {
             let now = Left::now(course);
-            let changed: Vec<&String> = self.0.symmetric_difference(&now.0).collect();
-            if changed.is_empty() {
+            assert_eq!(self.course, now.course, "{what} has changed the course");
+            let left: Vec<&String> = now.things.difference(&self.things).collect();
+            if left.is_empty() {
                 return;
             }
-            assert!(start.elapsed() < SOON, "{what} left or took away: {changed:#?}");
+            assert!(start.elapsed() < SOON, "{what} has left {left:#?}");
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
@@ -83,12 +88,12 @@ fn files_below(folder: &Path) -> impl Iterator<Item = PathBuf> {
 fn objects() -> Vec<String> {
     let table = |kind| {
         let table = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default();
-        let is_ours = |line: &&str| {
-            let mode =
-                line.split_ascii_whitespace().nth(2).and_then(|mode| u32::from_str_radix(mode, 8).ok());
-            mode.is_some_and(|mode| mode & 0o777 == MODE)
+        let ours = |line: &str| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let (id, mode) = (fields.next()?, u32::from_str_radix(fields.next()?, 8).ok()?);
+            (mode & 0o777 == MODE).then(|| format!("the System V object {kind} {id}"))
         };
-        table.lines().filter(is_ours).map(|line| format!("{kind}: {line}")).collect::<Vec<_>>()
+        table.lines().filter_map(ours).collect::<Vec<_>>()
     };
     ["shm", "sem", "msg"].into_iter().flat_map(table).collect()
 }

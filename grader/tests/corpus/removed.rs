@@ -42,6 +42,11 @@ fn the_limits() {
 }
 
 #[test]
+fn the_look_at_what_is_taken() {
+    check("look", "2", "e09b");
+}
+
+#[test]
 fn the_loss_of_privileges() {
     check("privileges", "2", "c09");
 }
