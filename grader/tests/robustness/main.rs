@@ -4,6 +4,7 @@
 //! knows what belongs to its grader by the grader's process number.
 
 mod course;
+mod documents;
 mod hostile;
 mod input;
 mod interrupts;
