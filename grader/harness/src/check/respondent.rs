@@ -17,6 +17,8 @@ use crate::wire::{Wire, decode, encode};
 const LONGEST: usize = 64 << 20;
 /// From the end of a worker's channel to its own.
 const LAST_BREATH: Duration = Duration::from_millis(100);
+/// An answer that was there before the question.
+const TOO_MANY: &str = ": there is an answer too many; has it forked a process that returns from it, too?";
 
 /// A worker that answers questions.
 pub struct Respondent<I, O> {
@@ -57,19 +59,23 @@ impl<I: Wire, O: Wire> Respondent<I, O> {
     pub fn ask(&mut self, question: I) -> Result<O, Stop> {
         let channel = self.channel.as_raw_fd();
         // What is there before the question is no answer to it.
-        if readable(channel, 0) || send(channel, &encode(&question)).is_err() {
-            return Err(self.fault());
+        if readable(channel, 0) {
+            let more = if has_data(channel) { TOO_MANY } else { "" };
+            return Err(self.fault(more));
+        }
+        if send(channel, &encode(&question)).is_err() {
+            return Err(self.fault(""));
         }
         let mut clock = self.supervisor.clock();
         let mut length = [0; 8];
         self.receive(&mut clock, &mut length)?;
         let length = u64::from_le_bytes(length) as usize;
         if length > LONGEST {
-            return Err(self.fault());
+            return Err(self.fault(""));
         }
         let mut answer = vec![0; length];
         self.receive(&mut clock, &mut answer)?;
-        decode(&answer).ok_or_else(|| self.fault())
+        decode(&answer).ok_or_else(|| self.fault(""))
     }
 
     /// Fills the buffer, with what comes as long as the worker lives and the deadline is not over.
@@ -80,11 +86,11 @@ impl<I: Wire, O: Wire> Respondent<I, O> {
                 // Sleeping here instead of in `wait` makes an answer arrive in microseconds.
                 match self.supervisor.wait(clock, &mut self.process, || readable(channel, 5))? {
                     Waited::Early => {}
-                    Waited::All | Waited::Died(_) => return Err(self.fault()),
+                    Waited::All | Waited::Died(_) => return Err(self.fault("")),
                 }
             }
             match read_some(channel, missing) {
-                0 => return Err(self.fault()),
+                0 => return Err(self.fault("")),
                 count => missing = &mut missing[count..],
             }
         }
@@ -96,8 +102,8 @@ impl<I: Wire, O: Wire> Respondent<I, O> {
         self.process[0].pid
     }
 
-    /// Why there is no answer.
-    fn fault(&mut self) -> Stop {
+    /// Why there is no answer; `more` is what else is known of a broken channel.
+    fn fault(&mut self, more: &str) -> Stop {
         let what = self.process[0].what.clone();
         // A worker that ends has its channel closed just before.
         let start = Instant::now();
@@ -106,12 +112,12 @@ impl<I: Wire, O: Wire> Respondent<I, O> {
             Ok(Waited::All | Waited::Died(_)) => {}
             Ok(Waited::Early) | Err(_) => {
                 self.supervisor.kill(&mut self.process);
-                return broken(&what);
+                return broken(&what, more);
             }
         }
         match self.process[0].ending().and_then(|ending| finished(&what, ending)) {
             Err(stop) => stop,
-            Ok(_) => broken(&what),
+            Ok(_) => broken(&what, more),
         }
     }
 }
@@ -122,8 +128,20 @@ impl<I, O> Drop for Respondent<I, O> {
     }
 }
 
-fn broken(what: &str) -> Stop {
-    Stop::Crashed { how: format!("{what} broke the channel on which its answer was expected"), place: None }
+fn broken(what: &str, more: &str) -> Stop {
+    Stop::Crashed {
+        how: format!("{what} broke the channel on which its answer was expected{more}"),
+        place: None,
+    }
+}
+
+/// Whether there is something to read, and not an end.
+fn has_data(channel: RawFd) -> bool {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let nobody = std::ptr::null::<libc::c_void>();
+    // SAFETY: room for one byte, and no wish to know who sent it. The raw call is not interposed.
+    unsafe { libc::syscall(libc::SYS_recvfrom, channel, &raw mut byte, 1, flags, nobody, nobody) == 1 }
 }
 
 fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
