@@ -10,7 +10,14 @@ use std::time::{Duration, Instant};
 use harness::observe::has_children;
 
 /// Children that the grader started itself; every other child of ours is an adopted orphan.
-static OWN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+static OWN: Mutex<Own> = Mutex::new(Own { running: Vec::new(), leaving: Vec::new() });
+
+struct Own {
+    /// By number.
+    running: Vec<i32>,
+    /// Those that nobody waits for any more.
+    leaving: Vec<Child>,
+}
 
 /// More of a process's environment is not looked at; in bytes.
 const MOST_ENVIRONMENT: u64 = 256 * 1024;
@@ -22,14 +29,30 @@ const MOST_ENVIRONMENT: u64 = 256 * 1024;
 pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     // Held during the spawn: nobody may look at our children between the fork and the registration.
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    own.leaving.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     let child = command.spawn()?;
-    own.push(child.id().cast_signed());
+    own.running.push(child.id().cast_signed());
     Ok(child)
+}
+
+/// A child from [`spawn`] that is about to end, with nothing below it: it is reaped sometime.
+pub fn let_go(child: Child) {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    own.running.retain(|running| *running != child.id().cast_signed());
+    own.leaving.push(child);
+}
+
+/// Waits until those that were let go have ended. To be called when the grader is about to end itself.
+pub fn wait_for_the_last() {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    for mut child in own.leaving.drain(..) {
+        let _ = child.wait();
+    }
 }
 
 /// To be called once a child from [`spawn`] has been waited for and its orphans have been ended.
 pub fn forget(pid: i32) {
-    OWN.lock().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != pid);
+    OWN.lock().unwrap_or_else(PoisonError::into_inner).running.retain(|running| *running != pid);
 }
 
 /// Kills a process and everything below it.
@@ -67,7 +90,7 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
         let us = std::process::id().cast_signed();
         let orphans: Vec<i32> = processes
             .children(us)
-            .filter(|(pid, _)| !own.contains(pid) && (own.as_slice() == [check] || is_marked(*pid, marker)))
+            .filter(|(pid, _)| !own.has(*pid) && (own.running == [check] || is_marked(*pid, marker)))
             .map(|(pid, _)| pid)
             .collect();
         if orphans.is_empty() || Instant::now() > limit {
@@ -84,6 +107,12 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
             // SAFETY: waits for our own child `pid`, which is dead or was just killed; the status is not wanted.
             unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
         }
+    }
+}
+
+impl Own {
+    fn has(&self, pid: i32) -> bool {
+        self.running.contains(&pid) || self.leaving.iter().any(|child| child.id().cast_signed() == pid)
     }
 }
 

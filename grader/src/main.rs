@@ -57,12 +57,12 @@ fn main() -> std::process::ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    run(cli)
-        .unwrap_or_else(|error| {
-            publish::complain(&error);
-            error.exit_code()
-        })
-        .into()
+    let code = run(cli).unwrap_or_else(|error| {
+        publish::complain(&error);
+        error.exit_code()
+    });
+    descendants::wait_for_the_last();
+    code.into()
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

@@ -145,16 +145,22 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
     drop((theirs, warden_words));
     let pid = child.id().cast_signed();
     let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from), Some(words)];
-    let mut watch = Watch::new(ours, pipes).map_err(failed)?;
+    let mut watch = Watch::new(ours, pipes, order.tier).map_err(failed)?;
     let stopped = watch.until_ended(pid, started + order.deadline * 4 + Duration::from_secs(2));
-    if stopped.is_err() {
-        descendants::kill(pid);
-    }
-    let status = child.wait().map_err(failed)?;
-    let orphans = descendants::end_orphans(pid, &marker.assignment());
-    descendants::forget(pid);
+    let (own, orphans) = if stopped.is_ok() && watch.nothing_is_left() {
+        descendants::let_go(child);
+        (Exit::Code(0), Vec::new())
+    } else {
+        if stopped.is_err() {
+            descendants::kill(pid);
+        }
+        let status = child.wait().map_err(failed)?;
+        let orphans = descendants::end_orphans(pid, &marker.assignment());
+        descendants::forget(pid);
+        (exit(status), orphans)
+    };
     watch.drain();
-    let said = Said::by_the_warden(&watch.words, exit(status));
+    let said = Said::by_the_warden(&watch.words, own);
     if let Some(why) = said.failed {
         let number = order.tier;
         return Err(Error::Internal(format!("cannot make a sandbox of tier {number}: {why}")));
@@ -193,6 +199,7 @@ impl Said {
                 Word::Ended(exit) => said.exit = exit,
                 Word::Left(name) => said.left.push(name),
                 Word::Exhausted(resource) => said.exhausted = Some(resource),
+                Word::Gone => {}
             }
         }
         said

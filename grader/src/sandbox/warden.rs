@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, FromRawFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use harness::observe::descendants_of;
+use harness::observe::{descendants_of, has_children};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -170,6 +170,10 @@ impl Warden {
                 Word::Exhausted(resource).say(&self.words);
                 Word::Ended(Exit::Signal(libc::SIGKILL)).say(&self.words);
             }
+        }
+        if self.plan.tier.has_namespaces() && !has_children() {
+            // The kernel takes its time to take namespaces down; nobody needs to wait for that.
+            Word::Gone.say(&self.words);
         }
         Ok(())
     }

@@ -10,7 +10,9 @@ use harness::observe::{Root, descendants_of};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
+use super::tier::Tier;
 use super::warden::NAME;
+use super::word::Word;
 use super::{MOST_OUTPUT, Stopped};
 use crate::descendants;
 use crate::error::{Error, Result};
@@ -45,6 +47,8 @@ pub struct Watch {
     pub words: Vec<u8>,
     /// What everything was waiting for when the check had overrun.
     pub hang: String,
+    /// How the check is shut in.
+    tier: Tier,
 }
 
 impl Watch {
@@ -52,7 +56,7 @@ impl Watch {
     ///
     /// # Errors
     /// When a pipe cannot be made to return at once.
-    pub fn new(events: OwnedFd, pipes: [Option<OwnedFd>; 3]) -> std::io::Result<Watch> {
+    pub fn new(events: OwnedFd, pipes: [Option<OwnedFd>; 3], tier: Tier) -> std::io::Result<Watch> {
         let pipes = pipes.map(|pipe| pipe.map(fs::File::from));
         for pipe in pipes.iter().flatten() {
             nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
@@ -66,10 +70,16 @@ impl Watch {
             output: Output::default(),
             words: Vec::new(),
             hang: String::new(),
+            tier,
         })
     }
 
-    /// Listens until the warden has ended, which it is made to do at the `hard_deadline`.
+    /// Whether the warden has said that nothing is left of the check. Believed only where no submission reaches its pipe.
+    pub fn nothing_is_left(&self) -> bool {
+        self.tier.has_namespaces() && Word::is_last(&self.words)
+    }
+
+    /// Listens until the warden has ended, which it is made to do at the `hard_deadline`, or nothing else is left.
     ///
     /// # Errors
     /// When the process cannot be watched.
@@ -114,7 +124,7 @@ impl Watch {
         }
     }
 
-    /// Waits for something to read, and reads it. True when the process has ended.
+    /// Waits for something to read, and reads it. True when the process has ended, or nothing else is left.
     fn wait(&mut self, process: &OwnedFd, patience: Duration, mind_signals: bool) -> Result<bool> {
         let sources = [
             Some(process.as_fd()),
@@ -134,7 +144,7 @@ impl Watch {
         }
         let ended = polled.first().and_then(PollFd::any) == Some(true);
         self.read();
-        Ok(ended)
+        Ok(ended || self.nothing_is_left())
     }
 
     /// Reads what is left when a check has ended, without waiting. What somebody still writes is not waited for.
@@ -239,7 +249,7 @@ mod tests {
     fn heard(tell: impl FnOnce(i32) + Send) -> Watch {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        let mut watch = Watch::new(ours, [None, None, None]).unwrap();
+        let mut watch = Watch::new(ours, [None, None, None], Tier::Open).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || tell(theirs.as_raw_fd()));
             while let Some(events) = &watch.events {
@@ -293,7 +303,7 @@ mod tests {
         let ended =
             waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         assert!(ended.is_ok(), "{ended:?}");
-        let mut watch = Watch::new(ours, [None, None, None]).expect("a watch");
+        let mut watch = Watch::new(ours, [None, None, None], Tier::Open).expect("a watch");
         assert_eq!(watch.until_ended(pid, Instant::now()).ok(), Some(None));
         assert!(child.wait().is_ok_and(|status| status.success()));
     }

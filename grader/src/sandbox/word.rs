@@ -20,6 +20,8 @@ pub enum Word {
     Left(String),
     /// The check was ended because it took too much.
     Exhausted(Resource),
+    /// The last one: nothing is left in the namespaces but the warden, which is about to end.
+    Gone,
 }
 
 /// What a check can take too much of.
@@ -44,6 +46,13 @@ impl Word {
         }
     }
 
+    /// Whether the last of these lines has come.
+    pub fn is_last(bytes: &[u8]) -> bool {
+        let line = bytes.split(|&byte| byte == b'\n').rev().nth(1);
+        bytes.ends_with(b"\n")
+            && line.is_some_and(|line| matches!(serde_json::from_slice(line), Ok(Word::Gone)))
+    }
+
     /// Reads all lines; `None` if one is broken.
     pub fn read_all(bytes: &[u8]) -> Option<Vec<Word>> {
         let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
@@ -61,6 +70,7 @@ mod tests {
             Word::Left("process 7 (a\nb)".to_owned()),
             Word::Exhausted(Resource::Memory),
             Word::Ended(Exit::Signal(9)),
+            Word::Gone,
         ];
         let mut bytes = Vec::new();
         for word in &words {
@@ -68,7 +78,9 @@ mod tests {
             bytes.push(b'\n');
         }
         assert_eq!(Word::read_all(&bytes).as_deref(), Some(&words[..]));
+        assert!(Word::is_last(&bytes));
         bytes.truncate(bytes.len() - 3);
+        assert!(!Word::is_last(&bytes));
         assert_eq!(Word::read_all(&bytes), None);
     }
 }
