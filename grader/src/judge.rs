@@ -5,8 +5,41 @@ use harness::event::Event;
 use crate::sandbox::{Execution, Exit, Resource, Stopped};
 use crate::verdict::Verdict;
 
-/// The verdict on an execution. The first rule that applies decides.
+/// The verdict on an execution, unless the sandbox itself may be why it did not pass.
 pub fn judge(execution: &Execution) -> Verdict {
+    let verdict = at_face_value(execution);
+    let why = match verdict {
+        Verdict::Failed { .. }
+        | Verdict::Crashed { .. }
+        | Verdict::Leaked { .. }
+        | Verdict::Inconclusive { .. }
+            if execution.stopped.is_none() =>
+        {
+            if execution.refused_socket {
+                REFUSED_SOCKET
+            } else if execution.interrupted {
+                INTERRUPTED
+            } else {
+                return verdict;
+            }
+        }
+        _ => return verdict,
+    };
+    Verdict::Inconclusive { why: why.to_owned() }
+}
+
+/// Whether an execution says nothing about the submission.
+pub fn is_void(execution: &Execution) -> bool {
+    judge(execution) == Verdict::Inconclusive { why: INTERRUPTED.to_owned() }
+}
+
+const REFUSED_SOCKET: &str = "it was refused a UNIX socket with a name, which this sandbox cannot keep inside; a pair of sockets \
+     would have been given to it, and `grader doctor` says how to get a better sandbox";
+const INTERRUPTED: &str = "a signal came while a new process waited for the sandbox to let it through, and the call failed, which \
+     it would not have done without a sandbox; run it again, or on a less busy machine";
+
+/// The verdict on what was seen. The first rule that applies decides.
+fn at_face_value(execution: &Execution) -> Verdict {
     let told = [
         Told::Unimplemented,
         Told::TimedOut,
@@ -144,6 +177,8 @@ mod tests {
             elapsed: Duration::ZERO,
             leftovers: Vec::new(),
             hang: String::new(),
+            interrupted: false,
+            refused_socket: false,
         }
     }
 
@@ -254,5 +289,18 @@ mod tests {
         let killed =
             Execution { exit: Exit::Signal(9), stopped: Some(Stopped::Interrupted), ..execution(&[]) };
         check(&killed, "inconclusive");
+    }
+
+    #[test]
+    fn what_the_sandbox_has_disturbed_is_undecided_unless_it_passed() {
+        let disturbed = Execution { interrupted: true, ..ran() };
+        assert_eq!(judge(&disturbed), judge(&ran()));
+        let failed = Execution { exit: Exit::Code(7), ..disturbed };
+        assert!(is_void(&failed));
+        let refused = Execution { refused_socket: true, ..failed };
+        assert!(!is_void(&refused), "it would be refused again");
+        assert!(matches!(judge(&refused), Verdict::Inconclusive { why } if why == REFUSED_SOCKET));
+        let flooded = Execution { stopped: Some(Stopped::Flooded), ..refused };
+        assert!(matches!(judge(&flooded), Verdict::Crashed { .. }));
     }
 }

@@ -64,6 +64,17 @@ pub struct Check {
     /// What its proof needs of the sandbox. Where that cannot be had, the check is Inconclusive.
     #[serde(default)]
     pub needs: Vec<Need>,
+    /// What it may use that a sandbox otherwise refuses.
+    #[serde(default)]
+    pub uses: Vec<Use>,
+}
+
+/// What a sandbox refuses where it cannot be kept inside, unless a check is there for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// UNIX sockets with a name, which services of the machine have, too.
+    NamedSockets,
 }
 
 /// The kinds of evidence.

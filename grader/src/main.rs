@@ -68,6 +68,7 @@ fn main() -> std::process::ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     signals::install()?;
     sandbox::adopt_orphans();
+    sandbox::shut_memory();
     let course = Course::discover()?;
     match cli.command {
         None => grade(&course, &cli.grade),

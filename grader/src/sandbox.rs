@@ -74,6 +74,8 @@ pub struct Order<'a> {
     pub hidden: &'a [PathBuf],
     /// Folders that it may read: an exploration quotes the sources.
     pub shown: &'a [PathBuf],
+    /// Whether it may have sockets with a name in every tier.
+    pub sockets: bool,
     /// A protection that is off, in tests.
     pub without: Option<Protection>,
 }
@@ -97,6 +99,10 @@ pub struct Execution {
     pub leftovers: Vec<String>,
     /// What everything was waiting for when the check had overrun; empty if it did not.
     pub hang: String,
+    /// The sandbox made a call of the check fail that would not have failed without.
+    pub interrupted: bool,
+    /// The sandbox refused a socket with a name.
+    pub refused_socket: bool,
 }
 
 /// How a process ended.
@@ -125,6 +131,13 @@ pub enum Stopped {
 pub fn adopt_orphans() {
     // SAFETY: PR_SET_CHILD_SUBREAPER takes one integer.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Shuts the calling process's memory and descriptors to other processes of the same user: what it has to say about a
+/// submission is its own word. A program that it becomes or starts decides anew.
+pub fn shut_memory() {
+    // SAFETY: PR_SET_DUMPABLE takes one integer.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }
 
 /// Runs the check to its end.
@@ -170,6 +183,8 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
     Ok(Execution {
         stopped: stopped?.or(said.exhausted.map(Stopped::Exhausted)).or(flooded),
         hang: watch.hang,
+        interrupted: said.interrupted,
+        refused_socket: said.refused_socket,
         events: watch.received,
         malformed: watch.malformed,
         exit: said.exit,
@@ -186,17 +201,28 @@ pub struct Said {
     pub exit: Exit,
     left: Vec<String>,
     exhausted: Option<Resource>,
+    interrupted: bool,
+    refused_socket: bool,
 }
 
 impl Said {
     /// A warden that says nothing about the check's end was killed: that is the end then.
     pub fn by_the_warden(words: &[u8], own: Exit) -> Said {
         let own = if own == Exit::Code(0) { Exit::Code(70) } else { own };
-        let mut said = Said { failed: None, exit: own, left: Vec::new(), exhausted: None };
+        let mut said = Said {
+            failed: None,
+            exit: own,
+            left: Vec::new(),
+            exhausted: None,
+            interrupted: false,
+            refused_socket: false,
+        };
         for word in Word::read_all(words).unwrap_or_default() {
             match word {
                 Word::Failed(why) => said.failed = said.failed.or(Some(why)),
                 Word::Ended(exit) => said.exit = exit,
+                Word::Interrupted => said.interrupted = true,
+                Word::RefusedSocket => said.refused_socket = true,
                 Word::Left(name) => said.left.push(name),
                 Word::Exhausted(resource) => said.exhausted = Some(resource),
                 Word::Gone => {}
@@ -249,6 +275,7 @@ fn plan(order: &Order<'_>, marker: &Marker, directory: &Path, events: RawFd, wor
         directory: directory.to_owned(),
         hidden: order.hidden.to_owned(),
         shown: order.shown.to_owned(),
+        sockets: order.sockets,
         without: order.without,
         user: marker.user(),
     }

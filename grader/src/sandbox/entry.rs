@@ -10,7 +10,7 @@ use std::process::Command;
 
 use nix::sys::signal::SigSet;
 use nix::sys::statfs::{FsType, statfs};
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Pid, Uid};
 
 use super::domain::{self, Signals};
 use super::filter::{self, Queues};
@@ -33,7 +33,12 @@ pub fn become_the_check(plan: &Plan, warden: &OwnedFd) -> String {
 fn shut_in(plan: &Plan, warden: &OwnedFd) -> Result<Command, String> {
     let Plan { tier, ref arguments, user, .. } = *plan;
     let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
-    nix::unistd::setsid().map_err(failed("setsid"))?;
+    match tier {
+        // The kernel shares out processors by sessions: with a warden in another one, who asks it would wait his turn among all
+        // that a busy machine runs, and a signal would more often come first.
+        Tier::Gate => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?,
+        _ => drop(nix::unistd::setsid().map_err(failed("setsid"))?),
+    }
     let work = plan.work();
     let program = match tier.has_namespaces() {
         true => PathBuf::from(namespaces::PROGRAM),
@@ -74,8 +79,12 @@ fn close_the_doors(plan: &Plan, program: &Path, work: &Path, warden: &OwnedFd) -
         };
         domain::enter(program, work, &plan.shown, signals)?;
     }
-    if tier == Tier::Gate {
-        gate::install(warden.as_fd()).map_err(|error| format!("fork gate: {error}"))?;
+    if let Some(asking) = plan.asking() {
+        let failed = |error| format!("a filter that asks: {error}");
+        gate::install(asking, warden.as_fd()).map_err(failed)?;
+        if asking.forks {
+            gate::stay(warden.as_fd()).map_err(failed)?;
+        }
     }
     let mut untouchable = Vec::new();
     if plan.has(Protection::Supervisor) {

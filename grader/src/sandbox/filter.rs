@@ -92,6 +92,15 @@ const F_SETOWN_EX: u64 = 15;
 const FIOSETOWN: u64 = 0x8901;
 const SIOCSPGRP: u64 = 0x8902;
 
+/// What a warden is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asking {
+    /// Each new process and thread.
+    pub forks: bool,
+    /// Each socket that may have a name. Pairs have none.
+    pub sockets: bool,
+}
+
 /// Whether POSIX message queues can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queues {
@@ -177,8 +186,9 @@ fn when(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule,
     SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?])
 }
 
-/// Offset of the call's number in `struct seccomp_data`.
+/// Offsets in `struct seccomp_data`: the call's number, and the lower half of its first argument.
 const NUMBER: u32 = 0;
+const FIRST_ARGUMENT: u32 = 16;
 /// Calls of the x32 interface have this bit; a filter by number would not know them.
 const X32: u32 = 0x4000_0000;
 
@@ -194,16 +204,26 @@ fn absent() -> BpfProgram {
     ]
 }
 
-/// The filter that asks the listener about each new process and thread.
-pub fn asks_for_forks() -> BpfProgram {
-    vec![
-        load(NUMBER),
-        jump(libc::BPF_JEQ, libc::SYS_clone as u32, 2, 0),
-        jump(libc::BPF_JEQ, libc::SYS_fork as u32, 1, 0),
-        jump(libc::BPF_JEQ, libc::SYS_vfork as u32, 0, 1),
-        end(libc::SECCOMP_RET_USER_NOTIF),
-        end(libc::SECCOMP_RET_ALLOW),
-    ]
+/// The filter that asks the listener.
+pub fn asks(asking: Asking) -> BpfProgram {
+    let forks: &[c_long] = match asking.forks {
+        true => &[libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork],
+        false => &[],
+    };
+    let mut program = vec![load(NUMBER)];
+    for &call in forks {
+        program.extend([jump(libc::BPF_JEQ, call as u32, 0, 1), end(libc::SECCOMP_RET_USER_NOTIF)]);
+    }
+    if asking.sockets {
+        program.extend([
+            jump(libc::BPF_JEQ, libc::SYS_socket as u32, 0, 3),
+            load(FIRST_ARGUMENT),
+            jump(libc::BPF_JEQ, libc::AF_UNIX as u32, 0, 1),
+            end(libc::SECCOMP_RET_USER_NOTIF),
+        ]);
+    }
+    program.push(end(libc::SECCOMP_RET_ALLOW));
+    program
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -235,7 +255,8 @@ mod tests {
 
     #[test]
     fn every_jump_lands_inside() {
-        for filter in [absent(), asks_for_forks(), program(&[], Queues::Allowed).expect("a program")] {
+        let asking = Asking { forks: true, sockets: true };
+        for filter in [absent(), asks(asking), program(&[], Queues::Allowed).expect("a program")] {
             for (place, step) in filter.iter().enumerate() {
                 let is_jump = u32::from(step.code) & 7 == libc::BPF_JMP;
                 let furthest = place + 1 + usize::from(step.jt.max(step.jf));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::filter::Asking;
 use super::namespaces;
 use super::protection::Protection;
 use super::tier::Tier;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub shown: Vec<PathBuf>,
     /// A protection that is off, in tests.
     pub without: Option<Protection>,
+    /// Whether it may have sockets with a name where such names lead to programs outside.
+    pub sockets: bool,
     /// User and group number of the check, for [`Tier::SeparateUser`].
     pub user: u32,
 }
@@ -43,6 +46,14 @@ impl Plan {
             true => PathBuf::from(namespaces::WORK),
             false => self.directory.clone(),
         }
+    }
+
+    /// What the warden is to be asked about, where anything.
+    pub fn asking(&self) -> Option<Asking> {
+        let shut = matches!(self.tier, Tier::Gate | Tier::Domain);
+        let sockets = shut && !self.sockets && self.has(Protection::Filter);
+        let asking = Asking { forks: self.tier == Tier::Gate, sockets };
+        (asking.forks || asking.sockets).then_some(asking)
     }
 
     /// Whether this protection is on.

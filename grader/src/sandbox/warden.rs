@@ -17,7 +17,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
-use super::gate::Gate;
+use super::gate::{Gate, Heard};
 use super::limits::{self, Disk};
 use super::namespaces::{self, View};
 use super::plan::Plan;
@@ -81,10 +81,15 @@ impl Warden {
         match self.plan.tier {
             Tier::Namespaces | Tier::SeparateUser => self.run_in_namespaces(&signals),
             Tier::Domain => {
+                super::shut_memory();
                 domain::keep_signals_inside()?;
                 self.supervise(&signals)
             }
-            Tier::Gate | Tier::Open => self.supervise(&signals),
+            Tier::Gate => {
+                super::shut_memory();
+                self.supervise(&signals)
+            }
+            Tier::Open => self.supervise(&signals),
         }
     }
 
@@ -150,11 +155,10 @@ impl Warden {
             ForkResult::Parent { child } => child,
         };
         drop(theirs);
-        let gate = match self.plan.tier {
-            Tier::Gate => Gate::receive(ours.as_fd()).ok(),
-            Tier::Open | Tier::Domain | Tier::Namespaces | Tier::SeparateUser => None,
-        };
-        let ended = self.watch(check, signals, gate, unmapped);
+        // A check process that had no listener to send has said why.
+        let gate = self.plan.asking().and_then(|asking| Gate::open(asking, ours.as_fd()).ok());
+        let ended = self.watch(check, signals, gate.as_ref(), unmapped);
+        let heard = gate.map_or(Heard::default(), |gate| gate.close());
         if matches!(ended, Ok(Ended::Exhausted(Resource::Unmapped))) && !self.plan.tier.has_namespaces() {
             // Segments and names would stay on the machine.
             let_it_clean_up(check);
@@ -163,6 +167,12 @@ impl Warden {
             tree::living().into_iter().for_each(|name| Word::Left(name).say(&self.words));
         }
         tree::end(self.plan.tier, self.plan.grader);
+        if heard.interrupted {
+            Word::Interrupted.say(&self.words);
+        }
+        if heard.sockets {
+            Word::RefusedSocket.say(&self.words);
+        }
         match ended? {
             Ended::Itself(exit) => Word::Ended(exit).say(&self.words),
             Ended::Told => Word::Ended(Exit::Signal(libc::SIGKILL)).say(&self.words),
@@ -178,12 +188,11 @@ impl Warden {
         Ok(())
     }
 
-    /// The gate closes when this returns.
     fn watch(
         &self,
         check: Pid,
         signals: &SignalFd,
-        mut gate: Option<Gate>,
+        gate: Option<&Gate>,
         mut unmapped: Unmapped,
     ) -> Result<Ended, String> {
         let us = std::process::id().cast_signed();
@@ -191,9 +200,8 @@ impl Warden {
         let mut disk = Disk::new(self.plan.work());
         loop {
             let mut sources = vec![signals.as_fd()];
-            sources.extend(gate.as_ref().map(Gate::descriptor));
-            let ready = wait_for(&sources, Some(LOOK))?;
-            if ready.get(1) == Some(&true) && gate.as_mut().is_some_and(|gate| !gate.answer(us)) {
+            sources.extend(gate.map(Gate::crowd));
+            if wait_for(&sources, Some(LOOK))?.get(1) == Some(&true) {
                 return Ok(Ended::Exhausted(Resource::Processes));
             }
             while let Ok(Some(signal)) = signals.read_signal() {

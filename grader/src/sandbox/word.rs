@@ -18,6 +18,10 @@ pub enum Word {
     Ended(Exit),
     /// A process that outlived the check, by number and name.
     Left(String),
+    /// The sandbox made a call of the check fail that would not have failed without.
+    Interrupted,
+    /// The check was refused a socket with a name.
+    RefusedSocket,
     /// The check was ended because it took too much.
     Exhausted(Resource),
     /// The last one: nothing is left in the namespaces but the warden, which is about to end.

@@ -27,6 +27,7 @@ pub struct Entry {
     tiers: Vec<String>,
     deadline: f64,
     needs: Option<String>,
+    uses: Option<String>,
     asked: Asked,
     /// Files of a submission that nobody looks at, which the report names.
     pub ignored: Vec<String>,
@@ -84,6 +85,7 @@ impl Entry {
             tiers: words(value("tiers").unwrap_or_default()),
             deadline: value("deadline").map_or(10.0, |seconds| seconds.parse().unwrap()),
             needs: value("needs").map(str::to_owned),
+            uses: value("uses").map(str::to_owned),
             asked: Asked::parse(value("asked")),
             ignored: value("ignored").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             is_bounded: value("bounded").is_some(),
@@ -293,19 +295,43 @@ fn report(command: &mut Command, words: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{error}"))
 }
 
-/// A service of the machine, which listens to a name that is no file. Where somebody else's has the name, that will do.
-pub fn service() -> Option<UnixListener> {
-    UnixListener::bind_addr(&SocketAddr::from_abstract_name("corpus-service").unwrap()).ok()
+/// A service of the machine, which listens to a name that is no file, and to one that is.
+pub struct Service {
+    _nameless: Option<UnixListener>,
+    _named: UnixListener,
+    name: PathBuf,
+}
+
+impl Service {
+    pub fn new() -> Service {
+        let name = std::env::temp_dir().join(format!("corpus-service-{}", std::process::id()));
+        Service {
+            // Where somebody else's has the name, that will do.
+            _nameless: UnixListener::bind_addr(&SocketAddr::from_abstract_name("corpus-service").unwrap())
+                .ok(),
+            _named: UnixListener::bind(&name).unwrap(),
+            name,
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        fs::remove_file(&self.name).unwrap();
+    }
 }
 
 fn rubric(entries: &[Entry]) -> String {
     let head = "title = 'Corpus'\nsummary = 'Everything at once.'\n[[parts]]\nname = 'corpus'\n\
                 title = 'Corpus'\nhints = ['a', 'b', 'c']\n";
-    entries.iter().fold(head.to_owned(), |text, Entry { name, deadline, needs, .. }| {
-        let needs = needs.as_ref().map_or(String::new(), |need| format!("needs = ['{need}']\n"));
+    let list = |key: &str, value: &Option<String>| {
+        value.as_ref().map_or(String::new(), |value| format!("{key} = ['{value}']\n"))
+    };
+    entries.iter().fold(head.to_owned(), |text, Entry { name, deadline, needs, uses, .. }| {
+        let (needs, uses) = (list("needs", needs), list("uses", uses));
         text + &format!(
             "[[parts.checks]]\nname = '{name}'\npoints = {POINTS}\ndeadline = {deadline:?}\n\
-             says = 'It answers 42.'\nevidence = 'answers'\n{needs}"
+             says = 'It answers 42.'\nevidence = 'answers'\n{needs}{uses}"
         )
     })
 }

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 
-use course::{Course, End, Entry, Kind};
+use course::{Course, End, Entry, Kind, Service};
 use left::{Done, Left, Neighbour};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
@@ -47,7 +47,7 @@ fn check(tier: &str) {
     }
     let before = Left::now(&course);
     let words: Vec<&str> = ["corpus"].into_iter().chain(names(&chosen)).collect();
-    let service = course::service();
+    let service = Service::new();
     let neighbour = Neighbour::new();
     let report = std::thread::scope(|scope| {
         neighbour.begin(scope);

@@ -3,6 +3,7 @@
 //! expect: leaked
 //! message: left behind: ./socket
 //! tiers: 3 2 1 0
+//! uses: named-sockets
 //! asked: to tidy up
 
 use crate::acts::*;

@@ -2,6 +2,7 @@
 //!
 //! expect: passed
 //! tiers: 3 2 1 0
+//! uses: named-sockets
 //! asked: to tidy up
 
 use crate::acts::*;
