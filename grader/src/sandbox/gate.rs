@@ -4,7 +4,7 @@
 //! nobody through, so that a tree that forks while it is being killed comes to an end. And where a name in a folder leads to
 //! programs outside, a socket that could reach one is refused, and that it was asked for is not forgotten.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -15,12 +15,12 @@ use libc::{seccomp_notif, seccomp_notif_resp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg};
+use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::filter::{self, Asking};
-use super::limits;
+use super::{handed, limits};
 
 /// `_IOWR('!', 0, struct seccomp_notif)`, `_IOWR('!', 1, struct seccomp_notif_resp)`, `_IOW('!', 4, __u64)`: see
 /// seccomp_unotify(2).
@@ -69,7 +69,7 @@ impl Gate {
     /// # Errors
     /// When the check process had none to send, or there can be no thread.
     pub fn open(asking: Asking, from: BorrowedFd<'_>) -> io::Result<Gate> {
-        let listener = receive(from)?;
+        let listener = handed::take(from)?;
         // Linux before 6.6 has no such flag: the answer comes a little later then.
         // SAFETY: the listener is a listener; the argument is an integer.
         unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, WAKE_UP_HERE) };
@@ -192,20 +192,6 @@ impl Count {
     }
 }
 
-fn receive(from: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut byte = [0; 1];
-    let mut parts = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!(RawFd);
-    let message = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    let listener = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-        _ => None,
-    });
-    let listener = listener.ok_or_else(|| io::Error::other("no listener came"))?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
-}
-
 fn receive_number(from: BorrowedFd<'_>) -> io::Result<Pid> {
     let mut number = [0; 4];
     match recv(from.as_raw_fd(), &mut number, MsgFlags::empty())? {
@@ -277,10 +263,7 @@ pub fn install(asking: Asking, to: BorrowedFd<'_>) -> io::Result<()> {
     }
     // SAFETY: the kernel has just made this descriptor for us.
     let listener = unsafe { OwnedFd::from_raw_fd(listener as RawFd) };
-    let fds = [listener.as_raw_fd()];
-    let control = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(&[0])], &control, MsgFlags::empty(), None)?;
-    Ok(())
+    handed::give(to, listener)
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub const PROGRAM: &str = "/tmp/checks";
 /// A failure, with what was being done.
 type Step<T = ()> = Result<T, String>;
 
-/// Moves the calling process into namespaces of its own; its next child is the first process there.
+/// Moves the calling process into namespaces of its own; its next child is the first process there. The network's is
+/// made apart.
 ///
 /// With `as_root` the namespaces belong to the machine's root; otherwise to a user namespace in which we are root.
 pub fn enter(as_root: bool) -> Step {
@@ -33,7 +34,6 @@ pub fn enter(as_root: bool) -> Step {
     let kinds = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS;
     let user_too = if as_root { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
     unshare(kinds | user_too).map_err(|error| format!("unshare: {error}"))?;

@@ -179,6 +179,10 @@ fn be_a_check(tier: Tier, reads: &Path) -> std::result::Result<(), String> {
         if count > 2 {
             return Err(format!("{count} processes can be seen in namespaces that have two"));
         }
+        // Below its title there is nothing in a new network namespace.
+        if fs::read_to_string("/proc/self/net/route").is_ok_and(|routes| routes.lines().nth(1).is_some()) {
+            return Err("a way into the network can be seen".to_owned());
+        }
     }
     Ok(())
 }

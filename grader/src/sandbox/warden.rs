@@ -25,7 +25,7 @@ use super::protection::Protection;
 use super::tier::Tier;
 use super::unmapped::Unmapped;
 use super::word::{Resource, Word};
-use super::{Exit, domain, entry, tree};
+use super::{Exit, domain, entry, network, tree};
 
 /// The name under which the grader's program is a warden.
 pub const NAME: &str = "grader-warden";
@@ -95,10 +95,12 @@ impl Warden {
 
     fn run_in_namespaces(&self, signals: &SignalFd) -> Result<(), String> {
         namespaces::enter(self.plan.tier == Tier::SeparateUser)?;
+        let (maker, taker) = network::handover()?;
         // SAFETY: this process has one thread.
         let inner = match unsafe { fork() }.map_err(|error| format!("fork: {error}"))? {
             ForkResult::Child => {
-                if let Err(why) = self.be_the_first() {
+                drop(maker);
+                if let Err(why) = self.be_the_first(taker) {
                     Word::Failed(why).say(&self.words);
                 }
                 // The kernel ends everybody else in the namespace.
@@ -106,6 +108,11 @@ impl Warden {
             }
             ForkResult::Parent { child } => child,
         };
+        drop(taker);
+        if let Err(why) = maker.make() {
+            Word::Failed(why).say(&self.words);
+        }
+        drop(maker);
         loop {
             wait_for(&[signals.as_fd()], None)?;
             while let Ok(Some(signal)) = signals.read_signal() {
@@ -122,7 +129,7 @@ impl Warden {
     }
 
     /// The first process of the namespaces.
-    fn be_the_first(&self) -> Result<(), String> {
+    fn be_the_first(&self, network: network::Taker) -> Result<(), String> {
         // SAFETY: a plain prctl call: the inner warden does not outlive the outer one.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         let as_root = self.plan.tier == Tier::SeparateUser;
@@ -134,6 +141,7 @@ impl Warden {
         let hidden = if self.plan.has(Protection::Hidden) { hidden.as_slice() } else { &[] };
         View { program, hidden, shown, work: directory }.build()?;
         namespaces::limit(as_root);
+        network.move_in()?;
         namespaces::seal()?;
         self.supervise(&signals()?)
     }
