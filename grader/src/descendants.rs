@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use harness::observe::has_children;
+use harness::observe::{has_children, has_ended};
 
 /// Children that the grader started itself; every other child of ours is an adopted orphan.
 static OWN: Mutex<Own> = Mutex::new(Own { running: Vec::new(), leaving: Vec::new() });
@@ -96,13 +96,11 @@ pub fn end_orphans(check: i32, marker: &str) -> Vec<String> {
         if orphans.is_empty() || Instant::now() > limit {
             return named.into_values().collect();
         }
-        let alive = |pid: &i32| processes.by_pid.get(pid).is_some_and(|process| process.state != 'Z');
-        let doomed: Vec<i32> = orphans.iter().copied().filter(alive).collect();
-        for pid in &doomed {
+        for pid in orphans.iter().filter(|pid| !has_ended(**pid)) {
             let name = &processes.by_pid[pid].name;
             named.entry(*pid).or_insert_with(|| format!("process {pid} ({name})"));
         }
-        processes.kill(&doomed);
+        processes.kill(&orphans);
         for pid in orphans {
             // SAFETY: waits for our own child `pid`, which is dead or was just killed; the status is not wanted.
             unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
@@ -118,7 +116,6 @@ impl Own {
 
 struct Process {
     name: String,
-    state: char,
     parent: i32,
     group: i32,
 }
@@ -181,10 +178,9 @@ fn process(pid: i32) -> Option<Process> {
     let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
     let text = String::from_utf8_lossy(&line[..length]);
     let (before, after) = text.rsplit_once(')')?;
-    let mut fields = after.split_whitespace();
+    let mut fields = after.split_whitespace().skip(1);
     Some(Process {
         name: before.split_once('(')?.1.to_owned(),
-        state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
         group: fields.next()?.parse().ok()?,
     })

@@ -123,7 +123,7 @@ impl Told {
 fn exhausted(resource: Resource) -> &'static str {
     match resource {
         Resource::Memory => "its processes took more than 2 GiB of memory together and were stopped",
-        Resource::Processes => "it started more than 512 processes and was stopped",
+        Resource::Processes => "it started more than 512 processes or 2,048 threads and was stopped",
         Resource::Disk => {
             "it put more than 512 MiB, 20,000 files or folders too deep to look into in its directory and was stopped"
         }
@@ -269,7 +269,7 @@ mod tests {
     fn a_check_that_takes_too_much_is_a_crash() {
         for (resource, words) in [
             (Resource::Memory, "2 GiB of memory"),
-            (Resource::Processes, "512 processes"),
+            (Resource::Processes, "512 processes or 2,048 threads"),
             (Resource::Disk, "512 MiB"),
             (Resource::Unmapped, "memory files"),
         ] {

@@ -18,7 +18,7 @@ pub use hang::{Label, Root, hang_report, hang_report_of};
 pub use ipc::{SysvKind, SysvObject, shm_names, sysv_objects};
 pub use memory::{Memory, Page, memory_of, page_map, read_memory};
 pub use process::{
-    children_of, cpu_time_of, descendants_of, has_children, name_of, parent_of, session_of, state_of,
-    thread_state_of, threads_of, tty_of, zombies_of,
+    children_of, cpu_time_of, descendants_of, has_children, has_ended, name_of, parent_of, session_of,
+    state_of, thread_count_of, thread_state_of, threads_of, tty_of, zombies_of,
 };
 pub use syscall::{Syscall, blocked_in, wchan_of};

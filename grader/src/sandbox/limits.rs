@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use harness::observe::{descendants_of, state_of};
+use harness::observe::{descendants_of, has_ended, thread_count_of};
 use nix::sys::resource::{Resource as Rlimit, getrlimit, rlim_t, setrlimit};
 
 use super::word::Resource;
@@ -27,6 +27,8 @@ pub const TASKS: u64 = 4096;
 
 /// More processes than this end the check.
 pub const PROCESSES: usize = 512;
+/// More threads than this, in all its processes together, end the check. Fewer than [`TASKS`], or no look would see so many.
+pub const THREADS: u64 = 2048;
 /// More memory than this, in all its processes together, ends the check; in bytes.
 pub const MEMORY: u64 = 2048 * MIB;
 /// Address space of one process: room for many stacks and reserved regions; in bytes.
@@ -67,6 +69,11 @@ pub fn exhausted(pid: i32) -> Option<Resource> {
     if family.len() > PROCESSES && living(&family) > PROCESSES {
         return Some(Resource::Processes);
     }
+    if family.iter().map(|&pid| thread_count_of(pid)).sum::<u64>() > THREADS
+        && living_threads(&family) > THREADS
+    {
+        return Some(Resource::Processes);
+    }
     // Pages that several processes share count several times here, and once in the second, dearer look.
     let rough: u64 = family.iter().filter_map(|&pid| resident(pid)).sum();
     let exact = || {
@@ -78,7 +85,11 @@ pub fn exhausted(pid: i32) -> Option<Resource> {
 
 /// How many of these processes live: one that has ended and was not waited for takes nothing.
 pub fn living(processes: &[i32]) -> usize {
-    processes.iter().filter(|&&pid| !matches!(state_of(pid), None | Some('Z'))).count()
+    processes.iter().filter(|&&pid| !has_ended(pid)).count()
+}
+
+fn living_threads(processes: &[i32]) -> u64 {
+    processes.iter().filter(|&&pid| !has_ended(pid)).map(|&pid| thread_count_of(pid)).sum()
 }
 
 /// What a check has in its directory, looked at now and then: the longer a look takes, the rarer it is.

@@ -29,7 +29,7 @@ pub fn living() -> Vec<String> {
 
 fn seen() -> Vec<String> {
     let family = observe::descendants_of(us()).into_iter();
-    let alive = family.filter(|&pid| !matches!(observe::state_of(pid), None | Some('Z' | 'X')));
+    let alive = family.filter(|&pid| !observe::has_ended(pid));
     alive.map(|pid| format!("process {pid} ({})", observe::name_of(pid).unwrap_or_default())).collect()
 }
 

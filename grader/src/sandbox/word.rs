@@ -33,7 +33,7 @@ pub enum Word {
 pub enum Resource {
     /// Memory of all its processes together.
     Memory,
-    /// Processes.
+    /// Processes, or threads.
     Processes,
     /// Room in its directory.
     Disk,

@@ -240,9 +240,9 @@ fn children() -> (u32, u32) {
     let (mut zombies, mut running) = (0, 0);
     for child in crate::observe::children_of(std::process::id().cast_signed()) {
         match crate::observe::state_of(child) {
-            Some('Z') => zombies += 1,
-            Some(_) => running += 1,
             None => {}
+            Some(_) if !crate::observe::has_ended(child) => running += 1,
+            Some(_) => zombies += 1,
         }
     }
     (zombies, running)

@@ -215,7 +215,7 @@ impl Supervisor {
                 break;
             }
             for pid in left {
-                if observe::state_of(pid) != Some('Z') {
+                if !observe::has_ended(pid) {
                     kill_one(pid);
                     if !found.contains(&pid) {
                         found.push(pid);

@@ -6,8 +6,8 @@ mod ends;
 pub(super) mod wait;
 
 use super::process::{
-    cpu_time_of, descendants_of, name_of, parent_of, state_of, thread_cpu_time_of, thread_state_of,
-    threads_of,
+    cpu_time_of, descendants_of, has_ended, name_of, parent_of, state_of, thread_cpu_time_of,
+    thread_state_of, threads_of,
 };
 use super::syscall::{Activity, activity};
 use ends::PipeEnds;
@@ -137,7 +137,7 @@ impl Process {
     /// `None` if it has vanished.
     fn look(pid: i32, sight: &Sight<'_>) -> Option<Process> {
         let state = state_of(pid)?;
-        if matches!(state, 'Z' | 'X') && threads_of(pid).len() <= 1 {
+        if matches!(state, 'Z' | 'X') && has_ended(pid) {
             let parent =
                 parent_of(pid).map_or_else(|| "its parent".to_owned(), |parent| sight.names.short(parent));
             let words = format!("has ended; {parent} has not waited for it yet (a zombie)");

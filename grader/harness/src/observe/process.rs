@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// The fields of `/proc/PID/stat` that are used here.
@@ -61,7 +62,7 @@ fn is_childless(pid: i32) -> bool {
 }
 
 /// The state letter of proc(5): `R` running, `S` sleeping, `D` uninterruptible, `T` stopped, `t` traced, `Z` zombie.
-/// `None` if there is no such process. For a process with threads this is the main thread's state.
+/// `None` if there is no such process. For a process with threads this is the main thread's state: [`has_ended`] looks at all.
 pub fn state_of(pid: i32) -> Option<char> {
     stat(&format!("/proc/{pid}/stat")).map(|stat| stat.state)
 }
@@ -71,9 +72,26 @@ pub fn thread_state_of(pid: i32, tid: i32) -> Option<char> {
     stat(&format!("/proc/{pid}/task/{tid}/stat")).map(|stat| stat.state)
 }
 
+/// Whether there is no such process, or one that has ended and was not waited for. One whose first thread alone has ended
+/// looks like that too, and goes on.
+pub fn has_ended(pid: i32) -> bool {
+    match state_of(pid) {
+        None => true,
+        Some('Z' | 'X') => thread_count_of(pid) <= 1,
+        Some(_) => false,
+    }
+}
+
 /// Children of `pid` that have ended and were not waited for.
 pub fn zombies_of(pid: i32) -> Vec<i32> {
-    children_of(pid).into_iter().filter(|child| state_of(*child) == Some('Z')).collect()
+    let ended = |child: &i32| state_of(*child) == Some('Z') && has_ended(*child);
+    children_of(pid).into_iter().filter(ended).collect()
+}
+
+/// How many threads `pid` has, 0 if there is no such process. Their folder says so without being read: a folder has two links,
+/// and one for each folder in it.
+pub fn thread_count_of(pid: i32) -> u64 {
+    fs::metadata(format!("/proc/{pid}/task")).map_or(0, |folder| folder.nlink().saturating_sub(2))
 }
 
 /// Thread ids of `pid`, ascending. Empty if there is no such process.
@@ -177,6 +195,48 @@ mod tests {
         unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
         assert!(one && seen);
         assert!(!children_of(us).contains(&child) && !descendants_of(us).contains(&child));
+    }
+
+    #[test]
+    fn a_process_goes_on_without_its_first_thread() {
+        extern "C" fn wait(_: *mut libc::c_void) -> i32 {
+            loop {
+                // SAFETY: waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        let mut stack = vec![0_u8; 64 * 1024];
+        let top = stack.as_mut_ptr_range().end;
+        // SAFETY: the child makes only system calls; it is killed and waited for below.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+            // SAFETY: the child's copy of the stack is the new thread's alone; then this thread ends, and not the process.
+            unsafe {
+                libc::clone(wait, top.cast(), flags, std::ptr::null_mut());
+                libc::syscall(libc::SYS_exit, 0);
+            }
+        }
+        while state_of(child) != Some('Z') {
+            std::thread::yield_now();
+        }
+        assert!(!has_ended(child) && thread_count_of(child) == 2);
+        assert!(!zombies_of(std::process::id().cast_signed()).contains(&child));
+        // SAFETY: our own child, not waited for yet; what `waitid` writes it is given a place for, and it reaps nobody.
+        unsafe {
+            let mut ended = MaybeUninit::<libc::siginfo_t>::uninit();
+            libc::kill(child, libc::SIGKILL);
+            libc::waitid(
+                libc::P_PID,
+                child.cast_unsigned(),
+                ended.as_mut_ptr(),
+                libc::WEXITED | libc::WNOWAIT,
+            );
+        }
+        assert!(has_ended(child) && zombies_of(std::process::id().cast_signed()).contains(&child));
+        // SAFETY: our own child; no status is asked for.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        assert!(has_ended(child) && thread_count_of(child) == 0);
     }
 
     #[test]

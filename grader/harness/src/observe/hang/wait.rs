@@ -4,7 +4,7 @@ use super::ends::{Direction, Holder, PipeEnds};
 use super::{Label, Names, Thread};
 use crate::observe::descriptor::{identity, open_fd};
 use crate::observe::memory::read_memory;
-use crate::observe::process::{children_of, state_of, threads_of};
+use crate::observe::process::{children_of, has_ended, threads_of};
 use crate::observe::syscall::Syscall;
 use std::fs;
 
@@ -214,8 +214,7 @@ impl Thread {
             (false, _) => format!("waits in {name} for any of its children: {}", list.join(", ")),
         };
         // A zombie among them ends the wait by itself.
-        if !children.is_empty() && children.iter().all(|child| !matches!(state_of(*child), None | Some('Z')))
-        {
+        if !children.is_empty() && !children.iter().any(|child| has_ended(*child)) {
             self.wait = Wait::Children(children);
         }
     }
