@@ -31,6 +31,17 @@ fn the_landlock_domain() {
     check("landlock", "1", "g10");
 }
 
+/// What Landlock does not keep from a check here, the grader keeps from everybody.
+#[test]
+fn the_landlock_domain_is_not_all_that_the_grader_relies_on() {
+    let _turn = turn();
+    let course = Course::of_one_lab(&entries(Kind::Run));
+    if course.offers("0") {
+        let report = course.grade_with(&["--tier", "0", "--without", "landlock"], &["corpus", "c06b"]);
+        assert_eq!(results(&report)["c06b"]["verdict"], "passed");
+    }
+}
+
 #[test]
 fn the_system_call_filter() {
     check("filter", "2", "g03");
