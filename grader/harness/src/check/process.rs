@@ -87,11 +87,12 @@ impl Process {
         // SAFETY: `status` is a valid place for the result.
         let pid = unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG) };
         if pid == self.pid {
-            self.exit = Some(if libc::WIFSIGNALED(status) {
-                Exit::Signal(libc::WTERMSIG(status))
-            } else {
-                Exit::Code(libc::WEXITSTATUS(status))
-            });
+            // One that has made us its tracer is told about when it stops as well.
+            if libc::WIFSIGNALED(status) {
+                self.exit = Some(Exit::Signal(libc::WTERMSIG(status)));
+            } else if libc::WIFEXITED(status) {
+                self.exit = Some(Exit::Code(libc::WEXITSTATUS(status)));
+            }
         } else if pid == -1 {
             // Somebody else reaped it: the status is lost.
             self.exit = Some(Exit::Code(0));
