@@ -93,10 +93,12 @@ impl Entry {
         }
     }
 
-    /// Whether it is run in this tier. `0+landlock`: in tier 0 where the kernel has Landlock as well.
+    /// Whether it is run in this tier. `0+landlock`: in tier 0 where the kernel has Landlock as well; `1+queues`: in tier 1 where
+    /// the folder of POSIX queues is mounted.
     pub fn runs_in(&self, tier: &str) -> bool {
-        let runs = |name: &str| match name.split_once("+landlock") {
-            Some((name, _)) => name == tier && kernel_could("1"),
+        let runs = |name: &str| match name.split_once('+') {
+            Some((name, "landlock")) => name == tier && kernel_could("1"),
+            Some((name, _)) => name == tier && has_queues(),
             None => name == tier,
         };
         self.tiers.iter().any(|name| runs(name))
@@ -245,6 +247,8 @@ impl Course {
         let mut command = Command::new(env!("CARGO_BIN_EXE_grader"));
         command.current_dir(&self.0).env("CARGO_TARGET_DIR", target()).env("GITHUB_ENV", "/dev/null");
         command.env_remove("GITHUB_STEP_SUMMARY");
+        // What no check is told.
+        command.env("FAKETIME", "@2001-01-01 00:00:00").env("CI", "true");
         command
     }
 
@@ -356,6 +360,12 @@ fn bound() -> std::io::Result<()> {
         setrlimit(limit, most.min(hard), hard)?;
     }
     Ok(())
+}
+
+/// Whether the folder of POSIX queues is mounted.
+fn has_queues() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    mounts.lines().any(|mount| mount.split(' ').nth(1) == Some("/dev/mqueue"))
 }
 
 /// What the kernel says when it is asked for the main part of a tier.

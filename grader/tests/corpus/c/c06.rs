@@ -1,4 +1,4 @@
-//! Writes into its supervisor's memory, which does not work.
+//! Writes into its supervisor's memory, which does not work. In tier 0 that is Landlock's doing: two processes of one user.
 //!
 //! expect: passed
 //! tiers: 3 2 1 0+landlock

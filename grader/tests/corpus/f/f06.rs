@@ -1,8 +1,9 @@
-//! Leaves a message queue by name.
+//! Leaves a message queue by name. In tiers 1 and 0 only where the folder of queues is mounted: without it there can be none,
+//! see f06b.
 //!
 //! expect: leaked
 //! message: the message queue /corpus-
-//! tiers: 3 2
+//! tiers: 3 2 1+queues 0+queues
 
 use crate::acts::*;
 

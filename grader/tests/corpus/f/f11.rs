@@ -14,6 +14,10 @@ pub fn run() -> u64 {
         libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut());
         libc::close(libc::shm_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600));
         libc::shm_unlink(name.as_ptr());
+        let id = libc::semget(libc::IPC_PRIVATE, 1, NEW);
+        libc::semctl(id, 0, libc::IPC_RMID);
+        libc::sem_close(libc::sem_open(name.as_ptr(), libc::O_CREAT, 0o600, 1));
+        libc::sem_unlink(name.as_ptr());
     }
     RIGHT
 }

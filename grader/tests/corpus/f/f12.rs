@@ -1,7 +1,9 @@
 //! Looks at a table of IPC objects in which nobody else's are.
 //!
 //! expect: passed
-//! tiers: 3 2
+//! expect in 1 0: inconclusive
+//! message in 1 0: needs a table of IPC objects of its own
+//! tiers: 3 2 1 0
 //! needs: private-ipc
 
 use crate::acts::*;

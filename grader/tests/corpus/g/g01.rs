@@ -1,4 +1,4 @@
-//! Writes outside, which does not work.
+//! Writes outside, which does not work. In tier 0 that is Landlock's doing: the user may write there.
 //!
 //! expect: passed
 //! tiers: 3 2 1 0+landlock

@@ -1,4 +1,4 @@
-//! Sets the clock, which does not work.
+//! Sets the clock, which does not work, and looks for another time in its environment, which is not there.
 //!
 //! expect: passed
 //! tiers: 3 2 1 0
@@ -8,5 +8,6 @@ use crate::acts::*;
 pub fn run() -> u64 {
     let past = libc::timespec { tv_sec: 1, tv_nsec: 0 };
     let refused = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &past) } == -1;
-    answer_if(refused)
+    let is_told = ["LD_PRELOAD", "FAKETIME"].iter().any(|name| std::env::var_os(name).is_some());
+    answer_if(refused && !is_told)
 }
