@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
@@ -70,7 +71,10 @@ impl Left {
             if left.is_empty() {
                 return;
             }
-            assert!(start.elapsed() < SOON, "{what} has left {left:#?}");
+            if start.elapsed() > SOON {
+                let left: Vec<String> = left.into_iter().map(|thing| described(thing)).collect();
+                panic!("{what} has left {left:#?}");
+            }
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
@@ -82,6 +86,23 @@ fn shown(path: PathBuf) -> String {
 
 fn files_below(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// A thing with what tells whose it was: the line about an object, with its size and its maker's number; what is in a file
+/// or a folder.
+fn described(thing: &str) -> String {
+    let mut words = thing.strip_prefix("the System V object ").unwrap_or_default().split(' ');
+    if let (Some(kind), Some(id)) = (words.next(), words.next()) {
+        let table = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default();
+        let line = table.lines().find(|line| line.split_ascii_whitespace().nth(1) == Some(id));
+        return format!("{thing}: {}", line.unwrap_or_default());
+    }
+    let inside: Vec<String> = files_below(Path::new(thing)).map(shown).collect();
+    let mut text = Vec::new();
+    if fs::metadata(thing).is_ok_and(|status| status.is_file()) {
+        let _ = fs::File::open(thing).and_then(|file| file.take(200).read_to_end(&mut text));
+    }
+    format!("{thing}: {}{}", inside.join(", "), String::from_utf8_lossy(&text))
 }
 
 /// System V objects of the entries.

@@ -10,7 +10,7 @@ use crate::acts::*;
 
 pub fn run() -> u64 {
     let much = vec![b'x'; 1 << 20];
-    let names = (0..6).map(|number| format!("/corpus-{}-{number}", std::process::id()));
+    let names = (0..6).map(|number| format!("/corpus-e04b-{}-{number}", std::process::id()));
     let names: Vec<_> = names.map(|name| std::ffi::CString::new(name).unwrap()).collect();
     for name in &names {
         unsafe {

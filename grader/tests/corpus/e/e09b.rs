@@ -3,7 +3,7 @@
 //! expect: crashed
 //! message: folders too deep to look into
 //! tiers: 3 2 1 0
-//! deadline: 5
+//! deadline: 2
 
 use crate::acts::*;
 

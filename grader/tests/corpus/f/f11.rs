@@ -6,7 +6,7 @@
 use crate::acts::*;
 
 pub fn run() -> u64 {
-    let name = std::ffi::CString::new(format!("/corpus-{}", std::process::id())).unwrap();
+    let name = std::ffi::CString::new(format!("/corpus-f11-{}", std::process::id())).unwrap();
     unsafe {
         let id = libc::shmget(libc::IPC_PRIVATE, 4096, NEW);
         libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());

@@ -6,7 +6,7 @@
 use crate::acts::*;
 
 pub fn run() -> u64 {
-    let name = std::ffi::CString::new(format!("/corpus-{}", std::process::id())).unwrap();
+    let name = std::ffi::CString::new(format!("/corpus-j15-{}", std::process::id())).unwrap();
     unsafe {
         let fd = libc::shm_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600);
         libc::ftruncate(fd, 1 << 20);
