@@ -40,6 +40,12 @@ pub fn above_the_supervisor() -> Vec<i32> {
     std::iter::successors(parent(&supervisor), parent).collect()
 }
 
+/// Whether the memory of a process can be written, or one of its descriptors be taken.
+pub fn can_be_written(pid: i32) -> bool {
+    std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).is_ok()
+        || (0..16).any(|fd| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok())
+}
+
 pub fn rest() -> ! {
     loop {
         unsafe { libc::pause() };

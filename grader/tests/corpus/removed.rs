@@ -37,8 +37,8 @@ fn the_landlock_domain_is_not_all_that_the_grader_relies_on() {
     let _turn = turn();
     let course = Course::of_one_lab(&entries(Kind::Run));
     if course.offers("0") {
-        let report = course.grade_with(&["--tier", "0", "--without", "landlock"], &["corpus", "c06b"]);
-        assert_eq!(results(&report)["c06b"]["verdict"], "passed");
+        let report = course.grade_with(&["--tier", "0", "--without", "landlock"], &["corpus", "c06c"]);
+        assert_eq!(results(&report)["c06c"]["verdict"], "passed");
     }
 }
 
