@@ -35,7 +35,7 @@ pub fn is_void(execution: &Execution) -> bool {
 
 const REFUSED_SOCKET: &str = "it was refused a UNIX socket with a name, which this sandbox cannot keep inside; a pair of sockets \
      would have been given to it, and `grader doctor` says how to get a better sandbox";
-const INTERRUPTED: &str = "a signal came while a new process waited for the sandbox to let it through, and the call failed, which \
+const INTERRUPTED: &str = "a signal came while a system call waited for the sandbox to let it through, and the call failed, which \
      it would not have done without a sandbox; run it again, or on a less busy machine";
 
 /// The verdict on what was seen. The first rule that applies decides.

@@ -57,7 +57,11 @@ fn main() -> std::process::ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    let code = run(cli).unwrap_or_else(|error| {
+    let ended = run(cli);
+    if let Some(sentence) = sandbox::swept() {
+        publish::warn(&sentence);
+    }
+    let code = ended.unwrap_or_else(|error| {
         publish::complain(&error);
         error.exit_code()
     });

@@ -8,6 +8,7 @@ use crate::cli::{Format, GradeArgs, ReportFile};
 use crate::error::{Error, Result};
 use crate::grade;
 use crate::lab::Lab;
+use crate::output::harmless;
 use crate::report::{CheckReport, Report, github, json, markdown, terminal};
 
 /// Renders a report and puts it where it is wanted: the files first, then standard output.
@@ -73,6 +74,12 @@ pub fn print(text: &str) -> Result<()> {
 pub fn complain(error: &Error) {
     let bold = anstyle::AnsiColor::Red.on_default().bold();
     let _ = writeln!(anstream::stderr(), "{bold}error{bold:#}: {error}");
+}
+
+/// Says on standard error what is good to know.
+pub fn warn(sentence: &str) {
+    let bold = anstyle::AnsiColor::Yellow.on_default().bold();
+    let _ = writeln!(anstream::stderr(), "{bold}warning{bold:#}: {}", harmless(sentence));
 }
 
 fn render(report: &Report, format: Format) -> Result<String> {

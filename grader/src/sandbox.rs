@@ -16,6 +16,7 @@ mod network;
 mod plan;
 pub mod probe;
 pub mod protection;
+mod sweep;
 pub mod tier;
 mod tree;
 mod unmapped;
@@ -29,6 +30,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use harness::event::Event;
@@ -39,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use self::directory::Directory;
 use self::plan::Plan;
 use self::protection::Protection;
+use self::sweep::Swept;
 use self::tier::Tier;
 use self::watch::Watch;
 pub use self::word::Resource;
@@ -129,6 +132,14 @@ pub enum Stopped {
     Interrupted,
 }
 
+/// What the checks so far have left on the machine, in this grader's whole run.
+static SWEPT: Mutex<Swept> = Mutex::new(Swept::NOTHING);
+
+/// A sentence about the objects of the kernel's that were removed because checks had left them, if any were.
+pub fn swept() -> Option<String> {
+    SWEPT.lock().unwrap_or_else(PoisonError::into_inner).sentence()
+}
+
 /// Makes the grader the parent of whatever a check leaves behind. Called once, at the start.
 pub fn adopt_orphans() {
     // SAFETY: PR_SET_CHILD_SUBREAPER takes one integer.
@@ -180,6 +191,7 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
         let number = order.tier;
         return Err(Error::Internal(format!("cannot make a sandbox of tier {number}: {why}")));
     }
+    SWEPT.lock().unwrap_or_else(PoisonError::into_inner).join(said.swept);
     // The last output may have come together with the end.
     let flooded = (watch.output.total() > MOST_OUTPUT).then_some(Stopped::Flooded);
     Ok(Execution {
@@ -205,6 +217,7 @@ pub struct Said {
     exhausted: Option<Resource>,
     interrupted: bool,
     refused_socket: bool,
+    swept: Swept,
 }
 
 impl Said {
@@ -218,12 +231,14 @@ impl Said {
             exhausted: None,
             interrupted: false,
             refused_socket: false,
+            swept: Swept::default(),
         };
         for word in Word::read_all(words).unwrap_or_default() {
             match word {
                 Word::Failed(why) => said.failed = said.failed.or(Some(why)),
                 Word::Ended(exit) => said.exit = exit,
                 Word::Interrupted => said.interrupted = true,
+                Word::Swept(swept) => said.swept.join(swept),
                 Word::RefusedSocket => said.refused_socket = true,
                 Word::Left(name) => said.left.push(name),
                 Word::Exhausted(resource) => said.exhausted = Some(resource),

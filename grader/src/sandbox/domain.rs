@@ -15,7 +15,7 @@ const PROGRAMS: [&str; 10] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu"];
 /// To be read.
 const READABLE: [&str; 4] = ["/etc", "/proc", "/sys", "/dev"];
-/// Where names of shared objects are.
+/// Where names of shared objects are. What else has names there would stay.
 const OBJECTS: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
 const DEVICES: [&str; 8] = [
     "/dev/null",
@@ -58,7 +58,7 @@ fn shut_in(program: &Path, work: &Path, shown: &[PathBuf], signals: Signals) -> 
         .add_rules(path_beneath_rules(READABLE, read))?
         .add_rules(path_beneath_rules(shown, read))?
         .add_rules(path_beneath_rules(DEVICES, AccessFs::from_file(NEWEST)))?
-        .add_rules(path_beneath_rules(OBJECTS, all))?
+        .add_rules(path_beneath_rules(OBJECTS, all & !(AccessFs::MakeDir | AccessFs::MakeSock)))?
         .add_rules(path_beneath_rules([work], all))?
         .restrict_self()?;
     Ok(())

@@ -9,6 +9,8 @@ use seccompiler::{
     apply_filter, sock_filter,
 };
 
+use super::sweep;
+
 /// Refused with EPERM whatever the arguments.
 const REFUSED: &[c_long] = &[
     // File systems and namespaces.
@@ -99,6 +101,8 @@ pub struct Asking {
     pub forks: bool,
     /// Each socket that may have a name. Pairs have none.
     pub sockets: bool,
+    /// What may make objects that outlive their makers.
+    pub objects: bool,
 }
 
 /// Whether POSIX message queues can be made.
@@ -210,9 +214,20 @@ pub fn asks(asking: Asking) -> BpfProgram {
         true => &[libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork],
         false => &[],
     };
+    let objects = if asking.objects { sweep::MAKING.as_slice() } else { &[] };
     let mut program = vec![load(NUMBER)];
-    for &call in forks {
+    for &call in forks.iter().chain(objects) {
         program.extend([jump(libc::BPF_JEQ, call as u32, 0, 1), end(libc::SECCOMP_RET_USER_NOTIF)]);
+    }
+    let opening = if asking.objects { sweep::OPENING.as_slice() } else { &[] };
+    for &(call, flags) in opening {
+        program.extend([
+            jump(libc::BPF_JEQ, call as u32, 0, 4),
+            load(FIRST_ARGUMENT + 8 * u32::from(flags)),
+            jump(libc::BPF_JSET, libc::O_CREAT.cast_unsigned(), 0, 1),
+            end(libc::SECCOMP_RET_USER_NOTIF),
+            end(libc::SECCOMP_RET_ALLOW),
+        ]);
     }
     if asking.sockets {
         program.extend([
@@ -255,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_jump_lands_inside() {
-        let asking = Asking { forks: true, sockets: true };
+        let asking = Asking { forks: true, sockets: true, objects: true };
         for filter in [absent(), asks(asking), program(&[], Queues::Allowed).expect("a program")] {
             for (place, step) in filter.iter().enumerate() {
                 let is_jump = u32::from(step.code) & 7 == libc::BPF_JMP;

@@ -2,12 +2,13 @@
 //!
 //! Where the kernel counts nothing for us, each new process and thread waits until it has been let through. A closed gate lets
 //! nobody through, so that a tree that forks while it is being killed comes to an end. And where a name in a folder leads to
-//! programs outside, a socket that could reach one is refused, and that it was asked for is not forgotten.
+//! programs outside, a socket that could reach one is refused, and that it was asked for is not forgotten. Of calls that may make an object that outlives
+//! its maker `sweep` is told.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use harness::observe::{descendants_of, thread_state_of};
@@ -20,12 +21,14 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::filter::{self, Asking};
+use super::sweep::{self, Answer, Objects, Swept};
 use super::{handed, limits};
 
 /// `_IOWR('!', 0, struct seccomp_notif)`, `_IOWR('!', 1, struct seccomp_notif_resp)`, `_IOW('!', 4, __u64)`: see
 /// seccomp_unotify(2).
 const RECEIVE: libc::c_ulong = 0xc050_2100;
 const ANSWER: libc::c_ulong = 0xc018_2101;
+const IS_WAITING: libc::c_ulong = 0x4008_2102;
 const SET_FLAGS: libc::c_ulong = 0x4008_2104;
 /// Who asks hands its processor to who answers.
 const WAKE_UP_HERE: libc::c_ulong = 1;
@@ -59,6 +62,7 @@ struct Shared {
     closed: AtomicBool,
     interrupted: AtomicBool,
     sockets: AtomicBool,
+    objects: Mutex<Objects>,
     /// The number of the thread that answers; 0 before it has begun, and -1 when nobody can ask any more.
     thread: AtomicI32,
 }
@@ -79,6 +83,8 @@ impl Gate {
             closed: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             sockets: AtomicBool::new(false),
+            // Whoever makes any waits until it is answered.
+            objects: Mutex::new(Objects::new()),
             thread: AtomicI32::new(0),
         });
         let answering = Arc::clone(&shared);
@@ -109,6 +115,11 @@ impl Gate {
             sockets: self.shared.sockets.load(Ordering::SeqCst),
         }
     }
+
+    /// Removes objects that are left. To be called when everybody else has been ended.
+    pub fn sweep(&self) -> Swept {
+        self.shared.objects.lock().unwrap_or_else(PoisonError::into_inner).sweep()
+    }
 }
 
 impl Shared {
@@ -124,6 +135,8 @@ impl Shared {
     fn answer_all(&self, warden: i32) {
         // SAFETY: takes no argument.
         self.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
+        // This thread makes some calls in place of the check.
+        sweep::give_up_others_objects();
         let mut count = Count::default();
         loop {
             // SAFETY: all zero bytes are a valid `seccomp_notif`, and what the kernel wants to be given.
@@ -155,8 +168,25 @@ impl Shared {
         ready.is_err() || polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
     }
 
+    /// Whether the process that has asked this still waits for the answer.
+    fn is_waiting(&self, id: u64) -> bool {
+        // SAFETY: the listener is a listener, and the number is valid for reading.
+        unsafe { libc::ioctl(self.listener.as_raw_fd(), IS_WAITING, &raw const id) == 0 }
+    }
+
     fn answer(&self, asked: &seccomp_notif, count: &mut Count, warden: i32) {
-        let (error, flags) = if i64::from(asked.data.nr) == libc::SYS_socket {
+        let objects = || self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut value = 0;
+        let (error, flags) = if let Some(answer) = objects().answer(asked, || self.is_waiting(asked.id)) {
+            match answer {
+                Answer::GoOn => (0, GO_ON),
+                Answer::Made(error) if error < 0 => (error as i32, 0),
+                Answer::Made(number) => {
+                    value = number;
+                    (0, 0)
+                }
+            }
+        } else if i64::from(asked.data.nr) == libc::SYS_socket {
             self.sockets.store(true, Ordering::SeqCst);
             (-libc::EACCES, 0)
         } else if self.closed.load(Ordering::SeqCst) {
@@ -168,7 +198,7 @@ impl Shared {
             let _ = self.crowd.write(1);
             (-libc::EAGAIN, 0)
         };
-        let mut answer = seccomp_notif_resp { id: asked.id, val: 0, error, flags };
+        let mut answer = seccomp_notif_resp { id: asked.id, val: value, error, flags };
         // SAFETY: as above. The process may have died meanwhile: then there is nobody to answer.
         unsafe { libc::ioctl(self.listener.as_raw_fd(), ANSWER, &raw mut answer) };
     }
@@ -279,7 +309,7 @@ mod tests {
 
     /// What is heard of a process that has called `act` before the gate was open, and stays there.
     fn heard_of(act: fn() -> io::Result<()>) -> Heard {
-        let asking = Asking { forks: true, sockets: false };
+        let asking = Asking { forks: true, sockets: false, objects: false };
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .expect("a pair");

@@ -52,8 +52,9 @@ impl Plan {
     pub fn asking(&self) -> Option<Asking> {
         let shut = matches!(self.tier, Tier::Gate | Tier::Domain);
         let sockets = shut && !self.sockets && self.has(Protection::Filter);
-        let asking = Asking { forks: self.tier == Tier::Gate, sockets };
-        (asking.forks || asking.sockets).then_some(asking)
+        let objects = shut && self.has(Protection::Sweep);
+        let asking = Asking { forks: self.tier == Tier::Gate, sockets, objects };
+        (asking.forks || asking.sockets || asking.objects).then_some(asking)
     }
 
     /// Whether this protection is on.

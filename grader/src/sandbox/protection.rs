@@ -20,4 +20,6 @@ pub enum Protection {
     Supervisor,
     /// Covered folders.
     Hidden,
+    /// The removal of what is made in tables and folders of the whole machine.
+    Sweep,
 }

@@ -95,14 +95,17 @@ fn is_shared_by_all() -> bool {
 }
 
 /// A System V segment.
-struct Segment {
-    id: i32,
-    maker: i32,
+pub struct Segment {
+    /// Its number.
+    pub id: i32,
+    /// The process that has made it.
+    pub maker: i32,
     /// Of memory and swap that it really takes.
     bytes: u64,
 }
 
-fn segments() -> Vec<Segment> {
+/// Those that there are now.
+pub fn segments() -> Vec<Segment> {
     segments_in(&fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default())
 }
 

@@ -166,7 +166,7 @@ impl Warden {
         // A check process that had no listener to send has said why.
         let gate = self.plan.asking().and_then(|asking| Gate::open(asking, ours.as_fd()).ok());
         let ended = self.watch(check, signals, gate.as_ref(), unmapped);
-        let heard = gate.map_or(Heard::default(), |gate| gate.close());
+        let heard = gate.as_ref().map_or(Heard::default(), Gate::close);
         if matches!(ended, Ok(Ended::Exhausted(Resource::Unmapped))) && !self.plan.tier.has_namespaces() {
             // Segments and names would stay on the machine.
             let_it_clean_up(check);
@@ -175,6 +175,9 @@ impl Warden {
             tree::living().into_iter().for_each(|name| Word::Left(name).say(&self.words));
         }
         tree::end(self.plan.tier, self.plan.grader);
+        if let Some(swept) = gate.map(|gate| gate.sweep()).filter(|swept| swept.count > 0) {
+            Word::Swept(swept).say(&self.words);
+        }
         if heard.interrupted {
             Word::Interrupted.say(&self.words);
         }

@@ -8,6 +8,7 @@ use std::io::Write;
 use serde::{Deserialize, Serialize};
 
 use super::Exit;
+use super::sweep::Swept;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub enum Word {
     Left(String),
     /// The sandbox made a call of the check fail that would not have failed without.
     Interrupted,
+    /// What the check had made on the machine, which has been removed.
+    Swept(Swept),
     /// The check was refused a socket with a name.
     RefusedSocket,
     /// The check was ended because it took too much.

@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::course::{Course, Kind, entries};
-use crate::left::processes_of;
+use crate::left::{Left, processes_of};
 use crate::{results, turn};
 
 /// Longer than anything here takes, however busy the machine is.
@@ -34,6 +34,31 @@ fn check(signal: i32) {
     }
 }
 
+/// What a check has made by hand is removed by its warden.
+#[track_caller]
+fn check_objects(signal: i32) {
+    let _turn = turn();
+    let course = Course::of_one_lab(&entries(Kind::Run));
+    for tier in ["1", "0"].into_iter().filter(|tier| course.offers(tier)) {
+        let before = Left::now(&course);
+        let mut command = course.grader();
+        command.args(["corpus", "f19", "--time-budget", "100", "--tier", tier]);
+        let mut grader = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let has_made_all = || before.added(&course).iter().any(|thing| thing.contains("corpus-rests-"));
+        wait_until(PATIENCE, &mut grader, has_made_all);
+        // SAFETY: our own child, not waited for yet.
+        unsafe { libc::kill(grader.id().cast_signed(), signal) };
+        grader.wait().unwrap();
+        let mut what = format!("a grader that got signal {signal}, in tier {tier},");
+        if signal == libc::SIGKILL {
+            // The check's directory goes at the start of the next run.
+            course.grade(tier, &["corpus", "j01"]);
+            what += " and the next one";
+        }
+        before.nothing_has_changed(&course, &what);
+    }
+}
+
 fn wait_until(patience: Duration, grader: &mut Child, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -56,6 +81,16 @@ fn an_interrupted_grader_leaves_nothing() {
 #[test]
 fn a_terminated_grader_leaves_nothing() {
     check(libc::SIGTERM);
+}
+
+#[test]
+fn a_killed_grader_leaves_no_object() {
+    check_objects(libc::SIGKILL);
+}
+
+#[test]
+fn an_interrupted_grader_leaves_no_object() {
+    check_objects(libc::SIGINT);
 }
 
 /// As Ctrl-Z does: the check goes on meanwhile, and ends.

@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,11 @@ impl Left {
             (file, hasher.finish())
         };
         Left { things, course: course.files().into_iter().map(hashed).collect() }
+    }
+
+    /// What has been added.
+    pub fn added(&self, course: &Course) -> Vec<String> {
+        Left::now(course).things.difference(&self.things).cloned().collect()
     }
 
     /// Nothing has been added, or it soon will be gone, and the course is as it was.
@@ -166,15 +171,20 @@ impl Drop for Done<'_> {
     }
 }
 
-/// One of each.
+/// One of each, which nobody has open.
 struct Objects {
     segment: i32,
     semaphores: i32,
     queue: i32,
+    name: PathBuf,
 }
 
 impl Objects {
     fn new() -> Objects {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = PathBuf::from(format!("/dev/shm/neighbour-{}-{number}", std::process::id()));
+        fs::write(&name, "").unwrap();
         let flags = libc::IPC_CREAT | 0o640;
         // SAFETY: plain system calls.
         unsafe {
@@ -182,6 +192,7 @@ impl Objects {
                 segment: libc::shmget(libc::IPC_PRIVATE, 4096, flags),
                 semaphores: libc::semget(libc::IPC_PRIVATE, 1, flags),
                 queue: libc::msgget(libc::IPC_PRIVATE, flags),
+                name,
             }
         }
     }
@@ -195,7 +206,7 @@ impl Objects {
             let segment = was_there(self.segment, libc::shmctl(self.segment, libc::IPC_RMID, none));
             let semaphores = was_there(self.semaphores, libc::semctl(self.semaphores, 0, libc::IPC_RMID));
             let queue = was_there(self.queue, libc::msgctl(self.queue, libc::IPC_RMID, none.cast()));
-            segment && semaphores && queue
+            segment && semaphores && queue && fs::remove_file(&self.name).is_ok()
         }
     }
 }

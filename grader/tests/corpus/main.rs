@@ -9,7 +9,7 @@
 //! `CORPUS='e04 e09' cargo test -p grader --test corpus` runs some entries only.
 //!
 //! `expect`, the verdict; `message`, what its reason contains; both also for some tiers alone (`expect in 1 0`); `tiers`, where
-//! it is run; `deadline`, in seconds; `asked`, how. After each run: points only for `passed`; no process, file, mount or object
+//! it is run (`side-by-side`: two at a time, in tiers that share the machine's objects); `deadline`, in seconds; `asked`, how. After each run: points only for `passed`; no process, file, mount or object
 //! of the kernel's left; the course as it was; another program's objects still there.
 
 mod asked;
@@ -125,6 +125,22 @@ fn a_check_that_needs_more_than_the_tier_gives_is_undecided() {
     let result = &results(&report)["f12"];
     assert_eq!(result["verdict"], "inconclusive");
     assert!(result["why"].as_str().unwrap().contains("needs a table of IPC objects of its own"), "{result}");
+}
+
+/// Also those of another grader: they know nothing of each other.
+#[test]
+fn what_another_check_has_made_meanwhile_is_left_alone() {
+    let _turn = turn();
+    let entries: Vec<Entry> = course::entries(Kind::Run);
+    let course = Course::of_one_lab(&entries);
+    let pair = || entries.iter().filter(|entry| entry.runs_in("side-by-side"));
+    for tier in ["1", "0"].into_iter().filter(|tier| course.offers(tier)) {
+        let before = Left::now(&course);
+        let words: Vec<&str> = ["corpus"].into_iter().chain(names(&pair().collect::<Vec<_>>())).collect();
+        let report = course.grade_with(&["--tier", tier, "--jobs", "2"], &words);
+        before.nothing_has_changed(&course, &format!("tier {tier}"));
+        compare(pair(), &results(&report), tier);
+    }
 }
 
 #[test]

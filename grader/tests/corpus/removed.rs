@@ -1,6 +1,7 @@
 //! Each protection by its removal: without it, an entry of the corpus that it holds up comes to something else.
 
 use crate::course::{Course, Kind, Service, entries};
+use crate::left::Left;
 use crate::{results, turn};
 
 /// `entry` comes to what it should with all protections, and to something else without `protection`.
@@ -21,6 +22,22 @@ fn check(protection: &str, tier: &str, entry: &str) {
     };
     assert_eq!(verdict(&["--tier", tier]), *expect, "with all protections");
     assert_ne!(verdict(&["--tier", tier, "--without", protection]), *expect, "without {protection}");
+}
+
+/// The verdict is the same without, and so is every message: what a check makes by hand is its own affair, but it stays.
+#[test]
+fn the_sweep() {
+    let _turn = turn();
+    let course = Course::of_one_lab(&entries(Kind::Run));
+    for tier in ["1", "0"].into_iter().filter(|tier| course.offers(tier)) {
+        let before = Left::now(&course);
+        course.grade_with(&["--tier", tier, "--without", "sweep"], &["corpus", "f16"]);
+        let left = before.added(&course);
+        let left: Vec<&String> = left.iter().filter(|thing| thing.contains("corpus-shell-")).collect();
+        assert!(!left.is_empty(), "in tier {tier} nothing is left without a sweep");
+        left.iter().for_each(|name| std::fs::remove_file(name).unwrap());
+        before.nothing_has_changed(&course, "a run");
+    }
 }
 
 #[test]
