@@ -1,7 +1,7 @@
 //! Leaves a queue in a folder of the kernel's, made by hand.
 //!
 //! expect: passed
-//! tiers: 3 2
+//! tiers: 3 2 1+queues 0+queues
 
 use crate::acts::*;
 
