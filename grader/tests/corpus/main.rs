@@ -9,8 +9,8 @@
 //! `CORPUS='e04 e09' cargo test -p grader --test corpus` runs some entries only.
 //!
 //! `expect`, the verdict; `message`, what its reason contains; both also for some tiers alone (`expect in 1 0`); `tiers`, where
-//! it is run (`side-by-side`: two at a time, in tiers that share the machine's objects); `deadline`, in seconds; `asked`, how. After each run: points only for `passed`; no process, file, mount or object
-//! of the kernel's left; the course as it was; another program's objects still there.
+//! it is run (`side-by-side`: two at a time, in tiers that share the machine's objects); `deadline`, in seconds; `asked`, how. After
+//! each run: points only for `passed`; no process, file, mount or object of the kernel's left; the course as it was; another program's objects still there.
 
 mod asked;
 mod brought;
