@@ -9,10 +9,8 @@ use crate::verdict::Verdict;
 pub fn judge(execution: &Execution) -> Verdict {
     let verdict = at_face_value(execution);
     let why = match verdict {
-        Verdict::Failed { .. }
-        | Verdict::Crashed { .. }
-        | Verdict::Leaked { .. }
-        | Verdict::Inconclusive { .. }
+        // Of what was left behind there is evidence; and who is killed while he asks is told of as interrupted, too.
+        Verdict::Failed { .. } | Verdict::Crashed { .. } | Verdict::Inconclusive { .. }
             if execution.stopped.is_none() =>
         {
             if execution.refused_socket {

@@ -33,11 +33,11 @@ pub fn become_the_check(plan: &Plan, warden: &OwnedFd) -> String {
 fn shut_in(plan: &Plan, warden: &OwnedFd) -> Result<Command, String> {
     let Plan { tier, ref arguments, user, .. } = *plan;
     let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
-    match tier {
+    match plan.asking() {
         // The kernel shares out processors by sessions: with a warden in another one, who asks it would wait his turn among all
         // that a busy machine runs, and a signal would more often come first.
-        Tier::Gate => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?,
-        _ => drop(nix::unistd::setsid().map_err(failed("setsid"))?),
+        Some(_) => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?,
+        None => drop(nix::unistd::setsid().map_err(failed("setsid"))?),
     }
     let work = plan.work();
     let program = match tier.has_namespaces() {
@@ -81,10 +81,7 @@ fn close_the_doors(plan: &Plan, program: &Path, work: &Path, warden: &OwnedFd) -
     }
     if let Some(asking) = plan.asking() {
         let failed = |error| format!("a filter that asks: {error}");
-        gate::install(asking, warden.as_fd()).map_err(failed)?;
-        if asking.forks {
-            gate::stay(warden.as_fd()).map_err(failed)?;
-        }
+        gate::install(asking, warden.as_fd()).and_then(|()| gate::stay(warden.as_fd())).map_err(failed)?;
     }
     let mut untouchable = Vec::new();
     if plan.has(Protection::Supervisor) {

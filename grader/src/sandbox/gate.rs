@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use harness::observe::{descendants_of, thread_state_of};
+use harness::observe::{descendants_of, parent_of, thread_state_of};
 use libc::{seccomp_notif, seccomp_notif_resp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct Gate {
     shared: Arc<Shared>,
     /// See [`stay`].
-    stayer: Option<Pid>,
+    stayer: Pid,
 }
 
 /// What has become of those who asked.
@@ -72,7 +72,7 @@ impl Gate {
     ///
     /// # Errors
     /// When the check process had none to send, or there can be no thread.
-    pub fn open(asking: Asking, from: BorrowedFd<'_>) -> io::Result<Gate> {
+    pub fn open(from: BorrowedFd<'_>) -> io::Result<Gate> {
         let listener = handed::take(from)?;
         // Linux before 6.6 has no such flag: the answer comes a little later then.
         // SAFETY: the listener is a listener; the argument is an integer.
@@ -89,8 +89,7 @@ impl Gate {
         });
         let answering = Arc::clone(&shared);
         std::thread::Builder::new().spawn(move || answering.answer_all(us()))?;
-        let stayer = asking.forks.then(|| receive_number(from)).transpose()?;
-        Ok(Gate { shared, stayer })
+        Ok(Gate { shared, stayer: receive_number(from)? })
     }
 
     /// Is readable when there are too many processes.
@@ -105,10 +104,10 @@ impl Gate {
             std::thread::park_timeout(Duration::from_micros(100));
         }
         self.shared.closed.store(true, Ordering::SeqCst);
-        if let Some(stayer) = self.stayer {
-            // One that somebody has ended before is reaped, or has been.
-            let _ = kill(stayer, Signal::SIGKILL);
-            let _ = waitpid(stayer, None);
+        // One that somebody has ended before may have been reaped.
+        if parent_of(self.stayer.as_raw()) == Some(us()) {
+            let _ = kill(self.stayer, Signal::SIGKILL);
+            let _ = waitpid(self.stayer, None);
         }
         Heard {
             interrupted: self.shared.interrupted.load(Ordering::SeqCst),
@@ -332,7 +331,7 @@ mod tests {
         let mut acted = [0];
         let length = nix::unistd::read(&done, &mut acted).expect("a byte");
         assert_eq!((length, acted[0]), (1, 1), "the process could not do its part");
-        let gate = Gate::open(asking, ours.as_fd()).expect("a gate");
+        let gate = Gate::open(ours.as_fd()).expect("a gate");
         gate.close()
     }
 

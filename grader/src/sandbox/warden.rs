@@ -164,7 +164,7 @@ impl Warden {
         };
         drop(theirs);
         // A check process that had no listener to send has said why.
-        let gate = self.plan.asking().and_then(|asking| Gate::open(asking, ours.as_fd()).ok());
+        let gate = self.plan.asking().and_then(|_| Gate::open(ours.as_fd()).ok());
         let ended = self.watch(check, signals, gate.as_ref(), unmapped);
         let heard = gate.as_ref().map_or(Heard::default(), Gate::close);
         if matches!(ended, Ok(Ended::Exhausted(Resource::Unmapped))) && !self.plan.tier.has_namespaces() {

@@ -134,13 +134,10 @@ pub(super) fn record(entry: &Entry, outcome: isize) {
 }
 
 /// Runs `fork` with the lock held, so that the child does not inherit it from a thread that no longer exists, and
-/// empties the child's log. Signals wait meanwhile: where a sandbox asks about each fork, one with a handler would end
-/// the asking with EINTR, which no fork returns.
+/// empties the child's log.
 pub(super) fn while_quiet(fork: impl FnOnce() -> i32) -> i32 {
     let lock = Lock::acquire();
-    let before = set_signal_mask(u64::MAX);
-    let result = fork();
-    set_signal_mask(before);
+    let result = while_signals_wait(fork);
     if result == 0 && lock.is_some() {
         // SAFETY: the child is single-threaded, and its copy of the lock is held by it.
         if let Some(active) = unsafe { ACTIVE.load(Ordering::Relaxed).as_mut() } {
@@ -149,6 +146,15 @@ pub(super) fn while_quiet(fork: impl FnOnce() -> i32) -> i32 {
             active.generation = GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
         }
     }
+    result
+}
+
+/// Makes a call about which a sandbox may be asked: a signal with a handler would end the asking with EINTR, which these calls do
+/// not return by themselves.
+pub(super) fn while_signals_wait<T>(call: impl FnOnce() -> T) -> T {
+    let before = set_signal_mask(u64::MAX);
+    let result = call();
+    set_signal_mask(before);
     result
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::missing_safety_doc, missing_docs, reason = "the contracts are those of the manual pages")]
 
 use super::Action;
-use super::active::{self, Entry};
+use super::active::{self, Entry, while_signals_wait};
 use crate::check::leftovers;
 use crate::observe::SysvKind;
 use std::ptr;
@@ -93,23 +93,27 @@ macro_rules! system_call {
 
 /// The functions that make objects which outlive their processes are not disturbed, only written down.
 pub unsafe fn shmget(key: key_t, length: size_t, flags: c_int) -> c_int {
-    leftovers::made(SysvKind::SharedMemory, system_call!(SYS_shmget, key, length, flags) as c_int)
+    let make = || system_call!(SYS_shmget, key, length, flags) as c_int;
+    leftovers::made(SysvKind::SharedMemory, while_signals_wait(make))
 }
 
 pub unsafe fn semget(key: key_t, count: c_int, flags: c_int) -> c_int {
-    leftovers::made(SysvKind::Semaphores, system_call!(SYS_semget, key, count, flags) as c_int)
+    let make = || system_call!(SYS_semget, key, count, flags) as c_int;
+    leftovers::made(SysvKind::Semaphores, while_signals_wait(make))
 }
 
 pub unsafe fn msgget(key: key_t, flags: c_int) -> c_int {
-    leftovers::made(SysvKind::MessageQueue, system_call!(SYS_msgget, key, flags) as c_int)
+    let make = || system_call!(SYS_msgget, key, flags) as c_int;
+    leftovers::made(SysvKind::MessageQueue, while_signals_wait(make))
 }
 
 pub unsafe fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     type ShmOpen = unsafe extern "C" fn(*const c_char, c_int, mode_t) -> c_int;
     static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
     // SAFETY: libc's function of that name has that type; the caller keeps its contract.
-    let fd =
-        unsafe { std::mem::transmute::<*mut c_void, ShmOpen>(next(&NEXT, c"shm_open"))(name, flags, mode) };
+    let open = unsafe { std::mem::transmute::<*mut c_void, ShmOpen>(next(&NEXT, c"shm_open")) };
+    // SAFETY: as above.
+    let fd = while_signals_wait(|| unsafe { open(name, flags, mode) });
     if fd >= 0 && flags & libc::O_CREAT != 0 {
         // SAFETY: the caller passes a C string, which libc has just read.
         unsafe { leftovers::named("/dev/shm", "", name) };
@@ -122,9 +126,9 @@ pub unsafe fn sem_open(name: *const c_char, flags: c_int, mode: mode_t, value: c
     type SemOpen = unsafe extern "C" fn(*const c_char, c_int, ...) -> *mut c_void;
     static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
     // SAFETY: as in `shm_open`.
-    let semaphore = unsafe {
-        std::mem::transmute::<*mut c_void, SemOpen>(next(&NEXT, c"sem_open"))(name, flags, mode, value)
-    };
+    let open = unsafe { std::mem::transmute::<*mut c_void, SemOpen>(next(&NEXT, c"sem_open")) };
+    // SAFETY: as in `shm_open`.
+    let semaphore = while_signals_wait(|| unsafe { open(name, flags, mode, value) });
     if !semaphore.is_null() && flags & libc::O_CREAT != 0 {
         // SAFETY: as in `shm_open`.
         unsafe { leftovers::named("/dev/shm", "sem.", name) };
@@ -136,9 +140,9 @@ pub unsafe fn mq_open(name: *const c_char, flags: c_int, mode: mode_t, attribute
     type MqOpen = unsafe extern "C" fn(*const c_char, c_int, ...) -> c_int;
     static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
     // SAFETY: as in `shm_open`.
-    let queue = unsafe {
-        std::mem::transmute::<*mut c_void, MqOpen>(next(&NEXT, c"mq_open"))(name, flags, mode, attributes)
-    };
+    let open = unsafe { std::mem::transmute::<*mut c_void, MqOpen>(next(&NEXT, c"mq_open")) };
+    // SAFETY: as in `shm_open`.
+    let queue = while_signals_wait(|| unsafe { open(name, flags, mode, attributes) });
     if queue >= 0 && flags & libc::O_CREAT != 0 {
         // SAFETY: as in `shm_open`.
         unsafe { leftovers::named("/dev/mqueue", "", name) };
@@ -238,7 +242,10 @@ unsafe fn open_from(
     let fd = if directory == libc::AT_FDCWD { -1 } else { directory };
     // Only the open of a FIFO waits for somebody else; a directory descriptor says nothing about that.
     let pending = Pending { waits: active::in_force() && is_fifo(directory, path), ..Pending::new(name, fd) };
-    pending.make(|_| system_call!(SYS_openat, directory, path, flags, mode)) as c_int
+    let open = || system_call!(SYS_openat, directory, path, flags, mode);
+    // A signal ends the wait for somebody else as ever.
+    let makes = flags & libc::O_CREAT != 0 && (flags & libc::O_EXCL != 0 || !is_fifo(directory, path));
+    pending.make(|_| if makes { while_signals_wait(open) } else { open() }) as c_int
 }
 
 fn is_fifo(directory: c_int, path: *const c_char) -> bool {
@@ -451,8 +458,9 @@ pub unsafe fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_
 }
 
 pub unsafe fn mkfifo(path: *const c_char, mode: mode_t) -> c_int {
-    Pending::new("mkfifo", -1)
-        .make(|_| system_call!(SYS_mknodat, libc::AT_FDCWD, path, mode | libc::S_IFIFO, 0)) as c_int
+    Pending::new("mkfifo", -1).make(|_| {
+        while_signals_wait(|| system_call!(SYS_mknodat, libc::AT_FDCWD, path, mode | libc::S_IFIFO, 0))
+    }) as c_int
 }
 
 pub unsafe fn mmap(

@@ -1,4 +1,5 @@
-//! Connects to a service of the machine that has no name in a folder, which does not work.
+//! Connects to a service of the machine that has no name in a folder, which does not work. Without Landlock
+//! only the refusal of sockets keeps it from that (j28), and this entry may have them.
 //!
 //! expect: passed
 //! tiers: 3 2 1 0+landlock
