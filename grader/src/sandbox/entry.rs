@@ -33,11 +33,12 @@ pub fn become_the_check(plan: &Plan, warden: &OwnedFd) -> String {
 fn shut_in(plan: &Plan, warden: &OwnedFd) -> Result<Command, String> {
     let Plan { tier, ref arguments, user, .. } = *plan;
     let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
-    match plan.asking() {
+    match tier {
         // The kernel shares out processors by sessions: with a warden in another one, who asks it would wait his turn among all
-        // that a busy machine runs, and a signal would more often come first.
-        Some(_) => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?,
-        None => drop(nix::unistd::setsid().map_err(failed("setsid"))?),
+        // that a busy machine runs, and a signal would more often come first. Elsewhere the warden needs a session of its own: no
+        // gate keeps the processes of the check from being thousands before it has its next turn.
+        Tier::Gate => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?,
+        _ => drop(nix::unistd::setsid().map_err(failed("setsid"))?),
     }
     let work = plan.work();
     let program = match tier.has_namespaces() {
