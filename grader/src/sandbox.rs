@@ -30,7 +30,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use harness::event::Event;
@@ -131,6 +131,10 @@ pub enum Stopped {
     /// The grader itself was told to stop.
     Interrupted,
 }
+
+/// What an ordinary user runs when the first check begins: a limit on all his processes and threads must leave room for it.
+static OTHERS_TASKS: LazyLock<Option<u64>> =
+    LazyLock::new(|| (!nix::unistd::geteuid().is_root()).then(limits::tasks_of_the_user));
 
 /// What the checks so far have left on the machine, in this grader's whole run.
 static SWEPT: Mutex<Swept> = Mutex::new(Swept::NOTHING);
@@ -294,6 +298,7 @@ fn plan(order: &Order<'_>, marker: &Marker, directory: &Path, events: RawFd, wor
         shown: order.shown.to_owned(),
         sockets: order.sockets,
         without: order.without,
+        others_tasks: *OTHERS_TASKS,
         user: marker.user(),
     }
 }

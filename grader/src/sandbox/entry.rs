@@ -33,12 +33,13 @@ pub fn become_the_check(plan: &Plan, warden: &OwnedFd) -> String {
 fn shut_in(plan: &Plan, warden: &OwnedFd) -> Result<Command, String> {
     let Plan { tier, ref arguments, user, .. } = *plan;
     let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
-    match tier {
+    if plan.asking().is_some_and(|asking| asking.forks) {
         // The kernel shares out processors by sessions: with a warden in another one, who asks it would wait his turn among all
-        // that a busy machine runs, and a signal would more often come first. Elsewhere the warden needs a session of its own: no
-        // gate keeps the processes of the check from being thousands before it has its next turn.
-        Tier::Gate => nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?,
-        _ => drop(nix::unistd::setsid().map_err(failed("setsid"))?),
+        // that a busy machine runs, and a signal would more often come first.
+        nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("setpgid"))?;
+    } else {
+        // And a warden must have its turn however many processes there are that nobody has asked about.
+        nix::unistd::setsid().map_err(failed("setsid"))?;
     }
     let work = plan.work();
     let program = match tier.has_namespaces() {
@@ -47,7 +48,7 @@ fn shut_in(plan: &Plan, warden: &OwnedFd) -> Result<Command, String> {
     };
     std::env::set_current_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
     if plan.has(Protection::Limits) {
-        limits::set(tier.has_namespaces()).map_err(|error| format!("limits: {error}"))?;
+        limits::set(plan.tasks()).map_err(|error| format!("limits: {error}"))?;
     }
     if tier >= Tier::Gate && plan.has(Protection::Privileges) {
         // While there still is the right to.

@@ -38,9 +38,8 @@ const MIB: u64 = 1024 * 1024;
 
 /// Sets the limits of the calling process and of all it starts, for good.
 ///
-/// `counts_tasks`: the user number is the check's own, or the namespace is, so that the kernel's count of the user's
-/// processes is a count of the check's.
-pub fn set(counts_tasks: bool) -> io::Result<()> {
+/// `tasks`: how many processes and threads its user may have, where the kernel counts them.
+pub fn set(tasks: Option<u64>) -> io::Result<()> {
     let mut all = vec![
         (Rlimit::RLIMIT_CORE, 0),
         (Rlimit::RLIMIT_FSIZE, LARGEST_FILE),
@@ -48,7 +47,7 @@ pub fn set(counts_tasks: bool) -> io::Result<()> {
         // POSIX queues of the user, in bytes: the usual limit of the kernel.
         (Rlimit::RLIMIT_MSGQUEUE, 819_200),
     ];
-    all.extend(counts_tasks.then_some((Rlimit::RLIMIT_NPROC, TASKS)));
+    all.extend(tasks.map(|tasks| (Rlimit::RLIMIT_NPROC, tasks)));
     for (limit, most) in all {
         lower(limit, most)?;
     }
@@ -61,6 +60,15 @@ pub fn set(counts_tasks: bool) -> io::Result<()> {
 fn lower(limit: Rlimit, most: rlim_t) -> io::Result<()> {
     let (soft, hard) = getrlimit(limit)?;
     Ok(setrlimit(limit, soft.min(most), hard.min(most))?)
+}
+
+/// Processes and threads that the calling user has, about: a limit on all of them together must leave these room.
+pub fn tasks_of_the_user() -> u64 {
+    let us = nix::unistd::geteuid().as_raw();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ours = processes.filter(|process| process.metadata().is_ok_and(|process| process.uid() == us));
+    let numbers = ours.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    numbers.map(thread_count_of).sum()
 }
 
 /// Whether the processes below `pid` take too much together.

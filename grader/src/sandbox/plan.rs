@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::filter::Asking;
+use super::limits;
 use super::namespaces;
 use super::protection::Protection;
 use super::tier::Tier;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub without: Option<Protection>,
     /// Whether it may have sockets with a name where such names lead to programs outside.
     pub sockets: bool,
+    /// Processes and threads that the user of the grader has; none for root, whose the kernel does not count.
+    pub others_tasks: Option<u64>,
     /// User and group number of the check, for [`Tier::SeparateUser`].
     pub user: u32,
 }
@@ -53,8 +56,23 @@ impl Plan {
         let shut = matches!(self.tier, Tier::Gate | Tier::Domain);
         let sockets = shut && !self.sockets && self.has(Protection::Filter);
         let objects = shut && self.has(Protection::Sweep);
-        let asking = Asking { forks: self.tier == Tier::Gate, sockets, objects };
+        let asking = Asking { forks: shut && !self.kernel_counts_tasks(), sockets, objects };
         (asking.forks || asking.sockets || asking.objects).then_some(asking)
+    }
+
+    /// How many processes and threads the kernel lets the check's user have: in namespaces, and under a user number of its own, those
+    /// of the check; else, in tier 1, those of an ordinary user together, with all that he runs besides. Root it does not count, and in
+    /// tier 0 the gate does.
+    pub fn tasks(&self) -> Option<u64> {
+        match self.tier {
+            Tier::SeparateUser | Tier::Namespaces => Some(limits::TASKS),
+            Tier::Domain => self.others_tasks.map(|others| others + limits::TASKS),
+            Tier::Gate | Tier::Open => None,
+        }
+    }
+
+    fn kernel_counts_tasks(&self) -> bool {
+        self.tasks().is_some()
     }
 
     /// Whether this protection is on.
