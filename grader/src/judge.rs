@@ -7,34 +7,55 @@ use crate::verdict::Verdict;
 
 /// The verdict on an execution, unless the sandbox itself may be why it did not pass.
 pub fn judge(execution: &Execution) -> Verdict {
-    let verdict = at_face_value(execution);
-    let why = match verdict {
-        // Of what was left behind there is evidence; and who is killed while he asks is told of as interrupted, too.
-        Verdict::Failed { .. } | Verdict::Crashed { .. } | Verdict::Inconclusive { .. }
-            if execution.stopped.is_none() =>
-        {
-            if execution.refused_socket {
-                REFUSED_SOCKET
-            } else if execution.interrupted {
-                INTERRUPTED
-            } else {
-                return verdict;
-            }
-        }
-        _ => return verdict,
-    };
-    Verdict::Inconclusive { why: why.to_owned() }
+    match disturbance(execution) {
+        Some(disturbance) => Verdict::Inconclusive { why: disturbance.why().to_owned() },
+        None => at_face_value(execution),
+    }
 }
 
 /// Whether an execution says nothing about the submission.
 pub fn is_void(execution: &Execution) -> bool {
-    judge(execution) == Verdict::Inconclusive { why: INTERRUPTED.to_owned() }
+    disturbance(execution) == Some(Disturbance::Interrupted)
 }
 
-const REFUSED_SOCKET: &str = "it was refused a UNIX socket with a name, which this sandbox cannot keep inside; a pair of sockets \
-     would have been given to it, and `grader doctor` says how to get a better sandbox";
-const INTERRUPTED: &str = "a signal came while a system call waited for the sandbox to let it through, and the call failed, which \
-     it would not have done without a sandbox; run it again, or on a less busy machine";
+/// What the sandbox has done to a check that it might have passed without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    /// It would be done again.
+    RefusedSocket,
+    /// An accident.
+    Interrupted,
+}
+
+impl Disturbance {
+    fn why(self) -> &'static str {
+        match self {
+            Disturbance::RefusedSocket => {
+                "it was refused a UNIX socket with a name, which this sandbox cannot keep inside; a pair of sockets would have \
+                 been given to it, and `grader doctor` says how to get a better sandbox"
+            }
+            Disturbance::Interrupted => {
+                "a signal came while a system call waited for the sandbox to let it through, and the call failed, which it would \
+                 not have done without a sandbox; run it again, or on a less busy machine"
+            }
+        }
+    }
+}
+
+fn disturbance(execution: &Execution) -> Option<Disturbance> {
+    let disturbance = match execution {
+        // Who is killed while he asks is told of as interrupted, too.
+        Execution { stopped: Some(_), .. } => return None,
+        Execution { refused_socket: true, .. } => Disturbance::RefusedSocket,
+        Execution { interrupted: true, .. } => Disturbance::Interrupted,
+        _ => return None,
+    };
+    match at_face_value(execution) {
+        Verdict::Failed { .. } | Verdict::Crashed { .. } | Verdict::Inconclusive { .. } => Some(disturbance),
+        // Of what was left behind, for one, there is evidence.
+        _ => None,
+    }
+}
 
 /// The verdict on what was seen. The first rule that applies decides.
 fn at_face_value(execution: &Execution) -> Verdict {
@@ -297,7 +318,7 @@ mod tests {
         assert!(is_void(&failed));
         let refused = Execution { refused_socket: true, ..failed };
         assert!(!is_void(&refused), "it would be refused again");
-        assert!(matches!(judge(&refused), Verdict::Inconclusive { why } if why == REFUSED_SOCKET));
+        check(&refused, "inconclusive: could not be decided: it was refused a UNIX socket");
         let flooded = Execution { stopped: Some(Stopped::Flooded), ..refused };
         assert!(matches!(judge(&flooded), Verdict::Crashed { .. }));
     }
