@@ -17,7 +17,7 @@ use super::filter::{self, Queues};
 use super::plan::Plan;
 use super::protection::Protection;
 use super::tier::Tier;
-use super::{gate, limits, namespaces};
+use super::{capabilities, gate, limits, namespaces};
 
 /// The file system of POSIX queues: `MQUEUE_MAGIC` of the kernel's ipc/mqueue.c.
 const QUEUES: FsType = FsType(0x1980_0202);
@@ -136,12 +136,7 @@ fn give_up_privileges() -> io::Result<()> {
         }
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     }
-    let (version_3, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
-    // SAFETY: a header for the calling process, and the two empty sets of three words that version 3 has.
-    match unsafe { libc::syscall(libc::SYS_capset, version_3.as_ptr(), none.as_ptr()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    capabilities::give_up_all()
 }
 
 /// Closes at exec whatever is open but the standard streams.

@@ -21,8 +21,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::filter::{self, Asking};
-use super::sweep::{self, Answer, Objects, Swept};
-use super::{handed, limits};
+use super::sweep::{Answer, Objects, Swept};
+use super::{capabilities, handed, limits};
 
 /// `_IOWR('!', 0, struct seccomp_notif)`, `_IOWR('!', 1, struct seccomp_notif_resp)`, `_IOW('!', 4, __u64)`: see
 /// seccomp_unotify(2).
@@ -134,8 +134,8 @@ impl Shared {
     fn answer_all(&self, warden: i32) {
         // SAFETY: takes no argument.
         self.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
-        // This thread makes some calls in place of the check.
-        sweep::give_up_others_objects();
+        // This thread makes some calls in place of the check. To give up a right is refused to nobody.
+        let _ = capabilities::give_up_others_objects();
         let mut count = Count::default();
         loop {
             // SAFETY: all zero bytes are a valid `seccomp_notif`, and what the kernel wants to be given.

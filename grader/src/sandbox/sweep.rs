@@ -179,19 +179,6 @@ impl Objects {
     }
 }
 
-/// Leaves the calling thread no right to objects of other users, which the check has not either.
-pub fn give_up_others_objects() {
-    const OWNER_OF_ALL: u32 = 15;
-    let (version_3, mut sets) = ([0x2008_0522_u32, 0], [0_u32; 6]);
-    // SAFETY: a header for the calling thread, and room for the two times three words that version 3 has, which are valid.
-    unsafe {
-        if libc::syscall(libc::SYS_capget, version_3.as_ptr(), sets.as_mut_ptr()) == 0 {
-            sets[0] &= !(1 << OWNER_OF_ALL);
-            libc::syscall(libc::SYS_capset, version_3.as_ptr(), sets.as_ptr());
-        }
-    }
-}
-
 /// What has been removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Swept {
