@@ -2,11 +2,13 @@
 
 use std::cell::{RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::step::{self, Limit, Reached, Stepper, Watch, mark};
-use harness::{Check, Exploration, JoinHandle, Model, Options, Outcome, Rng, Shared, Stop, Stress, ensure};
+use harness::{
+    Check, Exploration, JoinHandle, Model, Options, Outcome, Rng, Shared, Stop, Stress, ensure, observe,
+};
 use spinlock::{
     Guard, RawLock, SpinLock, TicketLock, TtasLock, atomic_swap, compare_and_swap, fetch_and_add, with_lock,
 };

@@ -23,25 +23,37 @@ pub fn try_lock_never_waits(check: &mut Check) -> Outcome {
     tries(check, SpinLock::new)
 }
 
-/// Two processes on two processors count under the lock; no count is lost.
+/// Two processes on two processors count under the lock; no count is lost. One comes while the other is inside, and then chance decides.
 pub fn holds_under_stress(check: &mut Check) -> Outcome {
     let lock = check.shared("`SpinLock::new`", SpinLock::new)?;
     let inside = Shared::new(AtomicU32::new(0));
+    let comer = Shared::new(AtomicI32::new(0));
     let counts = Shared::new([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]);
     let stress =
         Stress { workers: 2, budget: Duration::from_millis(100), what: "`SpinLock::lock` and `unlock`" };
     let violation = check.stress(stress, |worker| {
-        let mut mine = 0;
+        let visit = |stay: fn(&AtomicI32)| {
+            lock.lock();
+            if inside.fetch_add(1, Ordering::SeqCst) != 0 {
+                worker.violation("2 processes held the lock at the same time");
+            }
+            // Two steps on purpose: what the lock protects.
+            counts[2].store(counts[2].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            stay(&comer);
+            inside.fetch_sub(1, Ordering::SeqCst);
+            lock.unlock();
+        };
+        if worker.index() == 0 {
+            visit(until_it_has_tried);
+        } else {
+            until(|| inside.load(Ordering::SeqCst) != 0);
+            comer.store(std::process::id().cast_signed(), Ordering::SeqCst);
+            visit(|_| ());
+        }
+        let mut mine = 1;
         while worker.running() {
             for _ in 0..50 {
-                lock.lock();
-                if inside.fetch_add(1, Ordering::SeqCst) != 0 {
-                    worker.violation("2 processes held the lock at the same time");
-                }
-                // Two steps on purpose: what the lock protects.
-                counts[2].store(counts[2].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                inside.fetch_sub(1, Ordering::SeqCst);
-                lock.unlock();
+                visit(|_| ());
                 mine += 1;
             }
             worker.progress();
@@ -61,4 +73,23 @@ pub fn holds_under_stress(check: &mut Check) -> Outcome {
     );
     check.note(format!("{together} turns of two processes"));
     Ok(())
+}
+
+/// Waits in a worker for a fact.
+fn until(mut fact: impl FnMut() -> bool) {
+    while !fact() {
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
+
+/// Stays inside until the other one has come and been at it for long enough to get in as well, if nothing keeps it out; or until it
+/// sleeps, or is no more.
+fn until_it_has_tried(comer: &AtomicI32) {
+    /// Processor time: hundreds of times what it takes to get in.
+    const ENOUGH: Duration = Duration::from_micros(200);
+    until(|| comer.load(Ordering::SeqCst) != 0);
+    let pid = comer.load(Ordering::SeqCst);
+    let used = || observe::cpu_time_of(pid).unwrap_or_default();
+    let before = used();
+    until(|| used() > before + ENOUGH || matches!(observe::state_of(pid), None | Some('S' | 'Z')));
 }
