@@ -4,6 +4,8 @@
 mod calls;
 #[path = "checks/deadlines.rs"]
 mod deadlines;
+#[path = "checks/kills.rs"]
+mod kills;
 #[path = "checks/mutex.rs"]
 mod mutex;
 #[path = "checks/owner.rs"]
@@ -44,5 +46,5 @@ harness::checks! {
     "the-next-locker-is-told" => robust::the_next_locker_is_told,
     "a-sleeper-is-told" => robust::a_sleeper_is_told,
     "death-is-survived-at-every-step" => robust::death_is_survived_at_every_step,
-    "random-kills-are-survived" => robust::random_kills_are_survived,
+    "random-kills-are-survived" => kills::random_kills_are_survived,
 }

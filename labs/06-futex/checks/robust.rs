@@ -1,6 +1,6 @@
 //! Part 6: the owner dies.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futex::{Locked, RobustMutex};
@@ -11,15 +11,15 @@ use crate::mutex::run_on;
 use crate::sleepers::{falls_asleep, until};
 
 /// How long the next locker may take to notice a death: twice what the contract says.
-const NOTICED: Duration = Duration::from_secs(1);
+pub const NOTICED: Duration = Duration::from_secs(1);
 
 /// A free mutex, by the contract: all bytes zero.
-fn free_mutex() -> Shared<RobustMutex> {
+pub fn free_mutex() -> Shared<RobustMutex> {
     // SAFETY: plain words, for which zero is a value.
     unsafe { Shared::<RobustMutex>::zeroed() }.named("the mutex")
 }
 
-fn died(locked: Locked) -> bool {
+pub fn died(locked: Locked) -> bool {
     match locked {
         Locked::Clean => false,
         Locked::OwnerDied => true,
@@ -312,86 +312,4 @@ fn killed_in(check: &Check, killing: &Killing) -> Result<usize, Stop> {
         }
     }
     Ok(places.len())
-}
-
-/// Three processes count, and one after the other is killed, whatever it is doing.
-pub fn random_kills_are_survived(check: &mut Check) -> Outcome {
-    const KILLS: usize = 20;
-    let mutex = free_mutex();
-    let numbers = Shared::new([AtomicU64::new(0), AtomicU64::new(0)]);
-    let holder = Shared::new(AtomicU32::new(0));
-    let [turns, deaths, wrong] = [0; 3].map(|_| Shared::new(AtomicU32::new(0)));
-    let work = || {
-        let me = std::process::id();
-        loop {
-            let owner_died = died(mutex.lock());
-            let before = holder.swap(me, Ordering::SeqCst);
-            let [first, second] = [0, 1].map(|index: usize| numbers[index].load(Ordering::SeqCst));
-            if owner_died {
-                deaths.fetch_add(1, Ordering::SeqCst);
-            } else if before != 0 {
-                wrong.store(1, Ordering::SeqCst);
-            } else if first != second {
-                wrong.store(2, Ordering::SeqCst);
-            }
-            let next = first.max(second) + 1;
-            for number in numbers.iter() {
-                number.store(next, Ordering::SeqCst);
-                // Long enough that many die in here.
-                (0..300).for_each(|_| std::hint::spin_loop());
-            }
-            turns.fetch_add(1, Ordering::SeqCst);
-            holder.store(0, Ordering::SeqCst);
-            mutex.unlock();
-        }
-    };
-    let start = || check_spawn(check, &work);
-    let mut students = vec![start()?, start()?, start()?];
-    let mut rng = harness::Rng::new(check.seed());
-    let wait_for_turns = |check: &Check, more: u32, dead: usize| {
-        let goal = turns.load(Ordering::SeqCst).saturating_add(more);
-        let begin = Instant::now();
-        let limit = check.scaled(NOTICED);
-        let go = || turns.load(Ordering::SeqCst) >= goal || wrong.load(Ordering::SeqCst) != 0;
-        check.wait_until("the others go on", || go() || begin.elapsed() > limit)?;
-        ensure!(
-            go(),
-            expected: "after the death of one process the others go on",
-            observed: format!("after kill {dead} nobody got the mutex for {} ms", begin.elapsed().as_millis()),
-            look: "`RobustMutex`: was it killed inside `lock` or `unlock`, and did somebody sleep at that time?",
-        );
-        Ok(())
-    };
-    wait_for_turns(check, 10, 0)?;
-    for kill in 1..=KILLS {
-        let pause = Instant::now() + Duration::from_micros(rng.below(600));
-        while Instant::now() < pause {
-            std::hint::spin_loop();
-        }
-        students.swap_remove(rng.below(3) as usize).kill();
-        wait_for_turns(check, 2, kill)?;
-        students.push(start()?);
-    }
-    students.into_iter().for_each(Student::kill);
-    let what = match wrong.load(Ordering::SeqCst) {
-        0 => None,
-        1 => Some(
-            "a process got the mutex as `Clean` while another one was in the critical section, or had died there",
-        ),
-        _ => Some("a process got the mutex as `Clean` and found the two numbers different"),
-    };
-    if let Some(what) = what {
-        return Err(Stop::failed(
-            "two numbers that are changed under the mutex are equal for whoever gets it as `Clean`",
-            what,
-            "`RobustMutex::lock` and `unlock`",
-        ));
-    }
-    let (turns, deaths) = (turns.load(Ordering::SeqCst), deaths.load(Ordering::SeqCst));
-    check.note(format!("{KILLS} processes killed in {turns} turns; {deaths} times the next one was told"));
-    Ok(())
-}
-
-fn check_spawn(check: &Check, work: &(impl Fn() + ?Sized)) -> Result<Student<()>, Stop> {
-    check.spawn("`RobustMutex::lock` and `unlock`", work)
 }

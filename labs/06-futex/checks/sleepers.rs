@@ -21,6 +21,13 @@ pub fn asleep_where(pid: i32) -> Option<usize> {
     (observe::state_of(pid) == Some('S')).then_some(call.arguments[0] as usize)
 }
 
+/// If the process sleeps on some word of `memory` without a time limit: how often it went to sleep so far. Who has the same number
+/// twice has slept all the time in between.
+pub fn asleep_for_ever<T: Sync>(pid: i32, memory: &Shared<T>) -> Option<u64> {
+    let call = observe::blocked_in(pid, pid)?;
+    (asleep_on(pid, memory) && call.arguments[3] == 0).then(|| times_asleep(pid))
+}
+
 /// How often the process went to sleep so far (proc_pid_status(5)).
 pub fn times_asleep(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
