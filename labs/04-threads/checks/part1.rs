@@ -42,7 +42,7 @@ pub fn runs_in_a_new_thread(check: &mut Check) -> Outcome {
     };
     let (caller, first) = mine;
     ensure!(pid == caller, expected: "the routine runs in the calling process, {caller}", observed: "it ran in process {pid}", look: "`Thread::create`");
-    ensure!(tid != first, expected: "the routine runs in a thread of its own", observed: "it ran in the calling thread, {first}", look: "`Thread::create`");
+    ensure!(tid != first, expected: "the routine runs in a thread of its own", observed: "it ran in the calling thread, {first}", look: "`Thread::create`: the new thread calls the routine, not `create`");
     ensure!(got == argument, expected: "the routine gets its argument, {argument}", observed: "{got}", look: "how `Thread::create` hands over the argument");
     ensure!(calls == 1, expected: "one call of `pthread_create`", observed: "{calls}", look: "`Thread::create`");
     Ok(())

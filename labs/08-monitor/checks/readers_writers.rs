@@ -131,7 +131,7 @@ fn play(check: &Check, rule: &str, look: &str, steps: &[(Step, &[usize])]) -> Ou
 /// Readers do not exclude each other, and neither do those who had to wait.
 pub fn readers_read_together(check: &mut Check) -> Outcome {
     let rule = "readers read together";
-    let look = "`start_read`: who gets in when the writer has left?";
+    let look = "`start_read`: for whom does a reader wait, if only readers are there?";
     play(check, rule, look, &[(ReaderComes, &[1]), (ReaderComes, &[1, 2]), (ReaderComes, &[1, 2, 3])])?;
     let steps: &[(Step, &[usize])] = &[
         (WriterComes, &[1]),
@@ -144,7 +144,7 @@ pub fn readers_read_together(check: &mut Check) -> Outcome {
         (Leaves(4), &[3]),
         (Leaves(3), &[5]),
     ];
-    play(check, rule, look, steps)
+    play(check, rule, "`start_read`: who gets in when the writer has left?", steps)
 }
 
 /// Readers that come one after the other do not keep a writer out.
