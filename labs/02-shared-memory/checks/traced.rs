@@ -64,14 +64,15 @@ impl Child {
         self.pid.as_raw()
     }
 
-    /// Lets a stopped child go on over `borders` borders; false if it ends before.
+    /// Lets a stopped child go on over `borders` borders; false if it ends before. Those of `rt_sigprocmask` are not among them:
+    /// nobody outside can notice it, and the harness makes such calls around some of the submission's.
     pub fn pass(&mut self, borders: usize) -> io::Result<bool> {
         let mut passed = 0;
         let mut signal = None;
         while passed < borders {
             ptrace::syscall(self.pid, signal.take())?;
             match waitpid(self.pid, None)? {
-                WaitStatus::PtraceSyscall(_) => passed += 1,
+                WaitStatus::PtraceSyscall(_) => passed += usize::from(!self.masks_signals()?),
                 WaitStatus::Stopped(_, other) => signal = Some(other),
                 WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
                     self.reaped = true;
@@ -81,6 +82,10 @@ impl Child {
             }
         }
         Ok(true)
+    }
+
+    fn masks_signals(&self) -> io::Result<bool> {
+        Ok(ptrace::getregs(self.pid)?.orig_rax.cast_signed() == libc::SYS_rt_sigprocmask)
     }
 
     /// Which system call a stopped child is at.
@@ -119,7 +124,8 @@ impl Child {
         }
     }
 
-    fn ended(&mut self) -> bool {
+    /// Whether the child has ended.
+    pub fn ended(&mut self) -> bool {
         if !self.reaped
             && let Ok(status) = waitpid(self.pid, Some(WaitPidFlag::WNOHANG))
         {
