@@ -174,37 +174,73 @@ pub fn killed_anywhere_somebody_takes_over(check: &mut Check) -> Outcome {
     Ok(())
 }
 
+/// Who is killed in a round, and from when on its time runs.
+enum Victim {
+    /// This process: from the beginning of its call.
+    Process(usize),
+    /// Whoever initialises first: from the middle of `initialise`, where it stays until it is killed. So that there is always
+    /// somebody who dies there, however the processes are scheduled.
+    Initialiser,
+}
+
+/// One round: a segment, and a death.
+struct Death {
+    race: Race,
+    victim: Victim,
+    time: Duration,
+}
+
+impl Death {
+    /// Who was killed, and when.
+    fn in_words(&self) -> String {
+        let micros = self.time.as_micros();
+        match self.victim {
+            Victim::Process(who) => format!("process {who} was killed {micros} µs after its call began"),
+            Victim::Initialiser => {
+                format!(
+                    "the first to initialise was killed {micros} µs after it had written half of the bytes"
+                )
+            }
+        }
+    }
+}
+
 /// SIGKILL at moments drawn from the seed: the survivors get the segment.
 pub fn killed_at_random_moments(check: &mut Check) -> Outcome {
     const ROUNDS: usize = 40;
     const PROCESSES: usize = 3;
     posix_works(check)?;
-    let rounds: Vec<(Race, usize, Duration)> = (0..ROUNDS)
-        .map(|_| {
+    let rounds: Vec<Death> = (0..ROUNDS)
+        .map(|round| {
             let len = 500 + check.rng().below(5_000) as usize;
-            let victim = check.rng().below(PROCESSES as u64) as usize;
-            (Race::new(check, len), victim, Duration::from_micros(check.rng().below(300)))
+            let who = check.rng().below(PROCESSES as u64) as usize;
+            let victim = if round % 4 == 3 { Victim::Initialiser } else { Victim::Process(who) };
+            let time = Duration::from_micros(check.rng().below(300));
+            Death { race: Race::new(check, len), victim, time }
         })
         .collect();
     let round = Shared::new(AtomicU32::new(0));
     let answer = check.ask("`open_or_create` in three processes, one of which is killed", || {
         let mut deaths = 0;
-        for (number, (race, victim, time)) in rounds.iter().enumerate() {
+        for (number, death) in rounds.iter().enumerate() {
             round.store(number as u32, SeqCst);
-            match one_death(race, PROCESSES, *victim, *time) {
+            match one_death(death, PROCESSES) {
                 Ok((died, None)) => deaths += u32::from(died),
                 Ok((_, Some(wrong))) => return Ok((deaths, format!("in round {number} {wrong}"))),
                 Err(error) => return Err(error.to_string()),
             }
-            race.name.remove();
+            death.race.name.remove();
         }
         Ok((deaths, String::new()))
     });
     let answer = answer.map_err(|stop| match stop {
         Stop::TimedOut(report) => {
-            let (_, victim, time) = &rounds[round.load(SeqCst) as usize];
-            let micros = time.as_micros();
-            Stop::TimedOut(format!("process {victim} of {PROCESSES} was killed {micros} µs after its call began, and another one never came back\n{report}"))
+            let death = &rounds[round.load(SeqCst) as usize];
+            Stop::TimedOut(if death.race.board.gate.load(SeqCst) == 0 {
+                format!("none of {PROCESSES} processes has called `initialise`, and not all have come back\n{report}")
+            } else {
+                format!("{}, and another one of {PROCESSES} never came back\n{report}", death.in_words())
+            })
         }
         stop => stop,
     })?;
@@ -217,32 +253,43 @@ pub fn killed_at_random_moments(check: &mut Check) -> Outcome {
 }
 
 /// Whether the victim died within the call, and what is wrong with the others.
-fn one_death(
-    race: &Race,
-    processes: usize,
-    victim: usize,
-    time: Duration,
-) -> io::Result<(bool, Option<String>)> {
+fn one_death(death: &Death, processes: usize) -> io::Result<(bool, Option<String>)> {
+    let Death { race, victim, time } = death;
+    // 1 + the process whose time runs.
+    let gate = &race.board.gate;
     let mut children = Vec::new();
     for who in 0..processes {
+        let number = 1 + who as u32;
         children.push(Child::start(|| {
-            race.board.gate.fetch_or(u32::from(who == victim), SeqCst);
+            if matches!(victim, Victim::Process(victim) if *victim == who) {
+                gate.store(number, SeqCst);
+            }
             race.call(who, || {
+                if matches!(victim, Victim::Initialiser)
+                    && gate.compare_exchange(0, number, SeqCst, SeqCst).is_ok()
+                {
+                    loop {
+                        std::thread::park();
+                    }
+                }
                 spin_for(Duration::from_micros(100));
                 Ok(())
             });
         })?);
     }
-    while race.board.gate.load(SeqCst) == 0 {
-        std::hint::spin_loop();
+    while gate.load(SeqCst) == 0 && !children.iter_mut().all(Child::ended) {
+        std::thread::yield_now();
     }
-    spin_for(time);
-    children[victim].kill();
-    let died = race.board.answer(victim) == answer::NONE;
-    let mut survivors = (0..processes).filter(|&who| who != victim);
+    let killed = gate.load(SeqCst).checked_sub(1).map(|who| who as usize);
+    if let Some(killed) = killed {
+        spin_for(*time);
+        children[killed].kill();
+    }
+    let died = killed.is_some_and(|killed| race.board.answer(killed) == answer::NONE);
+    let mut survivors = (0..processes).filter(|&who| Some(who) != killed);
     survivors.clone().for_each(|who| children[who].join());
     let (runs, dirty) = (race.board.runs.load(SeqCst), race.board.dirty.load(SeqCst));
-    let after = format!("process {victim} was killed {} µs after its call began", time.as_micros());
+    let after = killed.map_or_else(|| "nobody called `initialise`".into(), |_| death.in_words());
     let wrong = survivors.find_map(|who| Some(format!("{after}; process {who} {}", race.wrong(who)?)));
     let often = (runs > 2).then(|| format!("{after}; `initialise` ran {runs} times"));
     let dirty = (dirty > 0).then(|| format!("{after}; `initialise` got other bytes than zeros"));

@@ -193,7 +193,11 @@ pub fn two_processes_share_a_segment(check: &mut Check) -> Outcome {
         answer
     });
     let back = went_well(creator.join()?, "`Segment::create` and `attach`")?;
-    let (seen, len) = went_well(seen?, "`Segment::open` and `attach`")?;
+    let (seen, len) = went_well_at(
+        seen?,
+        "`Segment::open` and `attach`, in another process while the creator is attached and has removed nothing,",
+        "`Segment::open` and `attach`: which key, which flags, and nothing that ends the segment before `remove`",
+    )?;
     ensure!(len == size as u64, expected: "the attachment has the segment's {size} bytes", observed: "`len()` is {len}", look: "`Segment::attach`: ask the kernel for the size");
     ensure!(seen == first, expected: "another process reads what the creator wrote", observed: "other bytes", look: "`Segment::attach`");
     ensure!(back[size / 2..] == second, expected: "the creator reads what another process wrote", observed: "other bytes", look: "`Segment::attach`");
