@@ -87,11 +87,13 @@ pub fn a_line_is_one_write(check: &mut Check) -> Outcome {
     Ok(())
 }
 
-/// Four writers at full speed; every line arrives whole, and each writer's lines in order.
+/// One writer is stopped where a line could be torn, and another one writes. Then four at full speed: every line arrives
+/// whole, and each writer's lines in order.
 pub fn lines_never_interleave(check: &mut Check) -> Outcome {
     const WRITERS: usize = 4;
     const LINES: usize = 60;
     let place = Place::new()?;
+    a_stopped_writer_holds_no_half_line(check, &place)?;
     let ready = Shared::new(AtomicUsize::new(0));
     let path = place.fifo();
     let server = check.spawn("the log server", || -> Told<Vec<Vec<u8>>> {
@@ -147,6 +149,70 @@ pub fn lines_never_interleave(check: &mut Check) -> Outcome {
         }
     }
     check.note(format!("{} lines by {WRITERS} writers", lines.len()));
+    Ok(())
+}
+
+/// A FIFO with room for a line but not for its newline. The first writer sleeps, with nothing or with half of its line
+/// written; it is stopped there, the FIFO is emptied, and the second writer logs a line before the first goes on.
+fn a_stopped_writer_holds_no_half_line(check: &mut Check, place: &Place) -> Outcome {
+    let path = place.0.join("small");
+    make_fifo(&path)?;
+    let fifo = both_ends(&path);
+    // SAFETY: changes a number of a pipe of ours. A kernel that refuses makes this weaker, never wrong.
+    unsafe { libc::fcntl(fifo.as_raw_fd(), libc::F_SETPIPE_SZ, libc::PIPE_BUF) };
+    let length = 50 + check.rng().below(1000) as usize;
+    let (first, second) = (letters(check.rng(), length), letters(check.rng(), length / 2));
+    let filler = libc::PIPE_BUF - length;
+    let filled = (&fifo).write(&vec![b'.'; filler]);
+    filled.map_err(|error| Stop::inconclusive(format!("filling a FIFO: {error}")))?;
+
+    let connected = Shared::new(AtomicUsize::new(0));
+    let mut stopped = check.spawn("a writer to a full FIFO, stopped in `Logger::log`", || {
+        let logger = told(Logger::connect(&path))?;
+        connected.store(1, Ordering::Release);
+        told(logger.log(&first))
+    })?;
+    let pid = stopped.pid();
+    check.wait_until("the writer sleeps in `Logger::log`", || {
+        stopped.ended()
+            || (connected.load(Ordering::Acquire) == 1
+                && observe::state_of(pid) == Some('S')
+                && observe::blocked_in(pid, pid).is_some())
+    })?;
+    if !stopped.ended() {
+        // SAFETY: a worker of ours, not reaped yet.
+        unsafe { libc::kill(pid, libc::SIGSTOP) };
+        check
+            .wait_until("the writer is stopped", || stopped.ended() || observe::state_of(pid) == Some('T'))?;
+    }
+    let mut arrived = drain(&fifo);
+    let answer = check.ask("`Logger::log` while another writer is stopped", || {
+        told(Logger::connect(&path).and_then(|logger| logger.log(&second)))
+    })?;
+    ensure!(answer.is_ok(), expected: "success where there is room", observed: show_done(&answer), look: "`Logger::log`");
+    if !stopped.ended() {
+        // SAFETY: as above.
+        unsafe { libc::kill(pid, libc::SIGCONT) };
+    }
+    check.wait_until("the stopped writer goes on and ends", || {
+        arrived.extend(drain(&fifo));
+        stopped.ended()
+    })?;
+    let answer = stopped.join()?;
+    ensure!(answer.is_ok(), expected: "success after waiting for room", observed: show_done(&answer), look: "`Logger::log`, which waits while the FIFO is full (O_NONBLOCK must be off)");
+    arrived.extend(drain(&fifo));
+
+    let arrived = &arrived[filler.min(arrived.len())..];
+    let one_after_the_other = |one: &[u8], other: &[u8]| arrived == [one, b"\n", other, b"\n"].concat();
+    let whole = one_after_the_other(&first, &second) || one_after_the_other(&second, &first);
+    let ends = arrived.strip_suffix(b"\n").unwrap_or(arrived).split(|&byte| byte == b'\n');
+    let lengths = ends.map(|line| line.len().to_string()).collect::<Vec<_>>().join(" and ");
+    ensure!(
+        whole,
+        expected: format!("two lines, of {length} and {} bytes: the first writer waits, because the FIFO has room for {length} bytes only, and is stopped there while another one logs its line", second.len()),
+        observed: format!("{lengths} bytes between the newlines: a part of the first line was in the FIFO already when the second one came"),
+        look: "`Logger::log`: line and newline in one write, so that a writer that waits has written nothing yet"
+    );
     Ok(())
 }
 
