@@ -275,35 +275,59 @@ pub fn a_closed_stdin_does_no_harm(check: &mut Check) -> Outcome {
 /// With ever more descriptors allowed, `pipeline` first fails and at last succeeds; nothing is ever left.
 pub fn running_out_of_descriptors_leaves_nothing_behind(check: &mut Check) -> Outcome {
     let rounds = check.ask("`pipeline`: true | true | true with few descriptors", || {
-        let me = std::process::id() as i32;
-        let open = || fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0) as u64;
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit");
         let quiet = memory_file(b"");
         let lowest = File::open("/dev/null").expect("/dev/null").as_raw_fd() as u64;
         redirected(2, &quiet, || {
             (0..12u64)
                 .map(|more| {
-                    let before = open();
+                    let before = open_descriptors();
                     setrlimit(Resource::RLIMIT_NOFILE, (lowest + more).min(hard), hard)
                         .expect("a lower limit");
                     let answer = statuses(pipeline(&[&["true"], &["true"], &["true"]]));
                     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the old limit");
-                    (more, answer, open() as i64 - before as i64, observe::children_of(me).len() as u64)
+                    let (descriptors, children) = take_away_what_is_left(&before);
+                    (more, answer, descriptors, children)
                 })
                 .collect::<Vec<_>>()
         })
     })?;
-    for (more, answer, leaked, children) in &rounds {
+    for (more, answer, descriptors, children) in &rounds {
         ensure!(
-            *leaked == 0 && *children == 0,
+            *descriptors == 0 && *children == 0,
             expected: format!("no descriptor and no child left when only {more} more descriptors may be opened"),
-            observed: format!("{leaked} descriptors and {children} children left, the answer was {}", show_statuses(answer)),
-            look: "the error paths of `pipeline`"
+            observed: format!("left behind: {descriptors} of the caller's descriptors, {children} of the commands, running or not waited for; the answer was {}", show_statuses(answer)),
+            look: "the error paths of `pipeline`: which ends are open, and which commands started, when a call fails"
         );
     }
     let first = &rounds[0].1;
-    ensure!(is_error(first, "EMFILE") || first.is_err(), expected: "an error (EMFILE) when no descriptor may be opened", observed: show_statuses(first), look: "`pipeline`: the result of pipe2");
+    ensure!(is_error(first, "EMFILE"), expected: "the error EMFILE when no descriptor may be opened", observed: show_statuses(first), look: "`pipeline`: the result of pipe2");
     let last = &rounds[rounds.len() - 1].1;
     ensure!(last.as_ref().is_ok_and(|all| all.len() == 3), expected: "three statuses when 11 more descriptors may be opened", observed: show_statuses(last), look: "how many descriptors `pipeline` has open at once");
     Ok(())
+}
+
+fn open_descriptors() -> Vec<i32> {
+    let open = observe::open_fds(std::process::id() as i32).unwrap_or_default();
+    open.iter().map(|open| open.number).collect()
+}
+
+/// Closes what was not open before, ends and reaps all children; says how many there were of each. The next round begins like
+/// the first, and what is left is told by this check with the answer that went with it.
+fn take_away_what_is_left(before: &[i32]) -> (u64, u64) {
+    let mut left = open_descriptors();
+    left.retain(|fd| !before.contains(fd));
+    let children = observe::children_of(std::process::id() as i32);
+    for &child in &children {
+        // SAFETY: a child of this process, not waited for, so the number is its own.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+    }
+    for &fd in &left {
+        // SAFETY: the submission has returned and forgotten it.
+        unsafe { libc::close(fd) };
+    }
+    (left.len() as u64, children.len() as u64)
 }
