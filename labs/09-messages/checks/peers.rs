@@ -47,6 +47,7 @@ fn send_all(stream: OwnedFd, messages: &[Vec<u8>], how: (Vec<usize>, u64)) -> io
 
 /// Three messages, however the bytes are cut and the calls interrupted; and a stream that ends after each byte.
 pub fn a_message_comes_whole_or_not_at_all(check: &mut Check) -> Outcome {
+    const MOST: usize = 6;
     let mut disturbed: Vec<(Vec<usize>, u64)> = (1..12).map(|cut| (vec![cut], 1)).collect();
     disturbed.extend([(vec![1; 200], 1), (vec![3; 80], 1)]);
     disturbed.extend((0..12).map(|nth| (vec![], nth)));
@@ -62,18 +63,21 @@ pub fn a_message_comes_whole_or_not_at_all(check: &mut Check) -> Outcome {
             return (vec![wire], told(answer));
         }
         let mut link = StreamLink::new(mine);
-        // Receives what the wire holds until there is an error.
+        // Receives what the wire holds until there is an error; it holds less than `MOST`.
         let _ = UnixStream::from(theirs).write_all(&raw);
         let mut got = Vec::new();
         let (end, _) = faults::with(plan(how), || {
             loop {
                 match link.receive(wait(FOREVER)) {
                     Ok(message) => got.push(message),
-                    Err(error) => return error,
+                    Err(error) => return Err(error),
+                }
+                if got.len() == MOST {
+                    return Ok(());
                 }
             }
         });
-        (got, told::<()>(Err(end)))
+        (got, told(end))
     })?;
     for how in &disturbed {
         let lengths = [check.rng().below(4) as usize, 0, 2 + check.rng().below(40) as usize];
@@ -86,7 +90,10 @@ pub fn a_message_comes_whole_or_not_at_all(check: &mut Check) -> Outcome {
             got == messages && is_error(&end, "BrokenPipe"),
             expected: format!("messages of {lengths:?} bytes and then BrokenPipe, when `recv` is cut short or interrupted"),
             observed: format!("messages of {:?} bytes, then {}", got.iter().map(Vec::len).collect::<Vec<_>>(), show_done(&end)),
-            look: "`StreamLink::receive`: both the length and the message may come in pieces"
+            look: match got == messages || got.len() == MOST {
+                true => "`StreamLink::receive`: what `recv` returns at the end of the stream",
+                false => "`StreamLink::receive`: both the length and the message may come in pieces",
+            }
         );
     }
     // The peer dies after each byte of the second message.
@@ -243,10 +250,24 @@ pub fn killed_at_any_moment(check: &mut Check) -> Outcome {
         check.wait_until(&format!("{moment} messages have come"), || {
             count.load(Ordering::Acquire) >= moment || sender.ended() || receiver.ended()
         })?;
+        if sender.ended() || receiver.ended() {
+            let (_, end) = receiver.join()?;
+            let answer = sender.join()?;
+            let came = count.load(Ordering::Acquire);
+            return Err(Stop::failed(
+                "messages come, as they were sent, as long as nobody is killed",
+                format!(
+                    "after {came} messages `receive` returned {}, and `send` {}",
+                    show(&end),
+                    show_done(&answer)
+                ),
+                "`StreamLink::receive` and `send`",
+            ));
+        }
         if kill_sender {
             sender.kill();
             let (wrong, end) = receiver.join()?;
-            ensure!(wrong.is_none(), expected: format!("message {} as it was sent", wrong.unwrap_or(0)), observed: show(&end), look: "`StreamLink::receive`");
+            ensure!(wrong.is_none(), expected: format!("message {} as it was sent, or an error, for the sender was killed", wrong.unwrap_or(0)), observed: show(&end), look: "`StreamLink::receive`: what `recv` returns when the peer is gone");
             ensure!(
                 is_error(&end, "BrokenPipe") || is_error(&end, "UnexpectedEof"),
                 expected: "BrokenPipe, or UnexpectedEof in the middle of a message, when the sender is killed",
