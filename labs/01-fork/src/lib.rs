@@ -34,6 +34,7 @@ pub enum ChildExit {
 ///   as well, neither from `std::io::stdout()` nor from the stdio buffers of C code; what `f` prints is not lost.
 ///   So: flush `stdout` before `fork`, flush it again in the child after `f`, then `_exit(2)`, not `exit(3)`.
 /// - The child has been waited for when the function returns, also if the wait was interrupted (`EINTR`).
+///   Other children of the caller are left alone: whoever made them waits for them.
 ///
 /// # Errors
 /// What `fork` or `waitpid` report, for example `EAGAIN` when there may be no more processes. No child is
