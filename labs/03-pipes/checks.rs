@@ -122,6 +122,43 @@ fn show_statuses(told: &Told<Vec<Ended>>) -> String {
     }
 }
 
+/// Runs `body` while another child of this process has ended, with code 77; tells also whether that one can be waited for
+/// afterwards.
+fn beside_another_child<R>(body: impl FnOnce() -> R) -> Result<(R, bool), String> {
+    // SAFETY: a worker has one thread, and the child leaves at once.
+    let other = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error().to_string()),
+        // SAFETY: ends the child.
+        0 => unsafe { libc::_exit(77) },
+        other => other,
+    };
+    while !matches!(observe::state_of(other), None | Some('Z' | 'X')) {
+        std::thread::yield_now();
+    }
+    let result = body();
+    // SAFETY: no status is asked for.
+    let is_left = unsafe { libc::waitpid(other, std::ptr::null_mut(), 0) } == other;
+    // Who was not waited for in the place of that one. SAFETY: as above.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+    Ok((result, is_left))
+}
+
+/// What [`beside_another_child`] tells of `function`.
+fn other_children_are_left_alone(
+    beside: Result<(Told<Vec<Ended>>, bool), String>,
+    function: &str,
+) -> Outcome {
+    let (answer, is_left) = beside.map_err(|error| Stop::inconclusive(format!("`fork`: {error}")))?;
+    let seen = show_statuses(&answer);
+    ensure!(
+        is_left && answer == Ok(vec![(false, 5)]),
+        expected: format!("[Exited(5)] of a command that ends so; another child of the caller's, which has ended with 77, is not waited for"),
+        observed: format!("{seen}{}", if is_left { "" } else { ", and the other child has been waited for" }),
+        look: format!("`waitpid` in {function}: which child it waits for")
+    );
+    Ok(())
+}
+
 /// Lowercase letters: bytes that read well in messages.
 fn letters(rng: &mut Rng, length: usize) -> Vec<u8> {
     rng.bytes(length).iter().map(|byte| b'a' + byte % 26).collect()

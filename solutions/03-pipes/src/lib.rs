@@ -169,7 +169,8 @@ pub enum Status {
 ///   ignored signal stays ignored across exec(2) (signal(7)); `yes | head -1` would then end with an error
 ///   message from `yes` instead of silently by the signal.
 /// - It works also when descriptor 0, 1 or 2 is closed in the caller: a new pipe may then *be* descriptor 0.
-/// - Every started command has been waited for when the call returns; no zombie stays behind.
+/// - Every started command has been waited for when the call returns; no zombie stays behind. Other children of
+///   the caller are left alone: whoever started them waits for them.
 ///
 /// Errors:
 /// - an empty command, or a NUL byte in one: [`io::ErrorKind::InvalidInput`], and nothing is started;
