@@ -182,7 +182,7 @@ fn go_on(
         done(),
         expected: "after the death of one process the others go on",
         observed: observed,
-        look: "`RobustMutex`: where was it killed, and who slept at that time? The kernel wakes a sleeper only if the word of the dead one has `FUTEX_WAITERS`",
+        look: "`RobustMutex`: where was it killed, and who slept at that time? The kernel finds the word by `futex_offset`, and wakes a sleeper only if `FUTEX_WAITERS` is in it",
     );
     Ok(())
 }
