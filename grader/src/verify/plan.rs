@@ -79,6 +79,11 @@ pub fn plan<'a>(course: &Course, lab: &'a Lab, findings: &mut Findings) -> Resul
         let count = crate::progress::plural(running, "mutant");
         findings.add(format!("{}: {count} to be caught, not {least} or more", file(lab)));
     }
+    if least > 0 {
+        for check in all.iter().filter(|check| !may_fail(check, &mutants)) {
+            findings.add(format!("{}: no mutant is caught by `{}`", file(lab), check.name));
+        }
+    }
     for (index, mutant) in mutants.iter().enumerate() {
         let name = &mutant.name;
         if mutants[..index].iter().any(|other| other.name == *name) {
@@ -128,6 +133,11 @@ fn subject<'a>(
         Err(error) => return Err(error),
     }
     Ok(None)
+}
+
+/// Whether there is something to show that the check can fail.
+fn may_fail(check: &Check, mutants: &[Mutant]) -> bool {
+    mutants.iter().any(|mutant| mutant.waits_for.is_none() && mutant.caught_by.contains(&check.name))
 }
 
 fn named_checks<'a>(lab: &'a Lab, mutant: &Mutant, findings: &mut Findings) -> Vec<&'a Check> {

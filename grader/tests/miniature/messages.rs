@@ -37,7 +37,7 @@ fn an_interleaving_is_the_same_again() {
 fn without_a_file_every_message_is_missing() {
     let run = Course::new().run(&["verify", "sums", "--messages"]).code(3);
     run.stdout(
-        contains("3 things wrong").and(contains("mutant `multiplies` is caught by `doubles` with a message")),
+        contains("7 things wrong").and(contains("mutant `multiplies` is caught by `doubles` with a message")),
     );
 }
 
@@ -49,9 +49,9 @@ fn nobody_asks_for_a_file_otherwise() {
 #[test]
 fn another_message_is_shown() {
     check(
-        "✗ picks-the-last",
-        "✗ picks-the-first",
-        "mutant `looks-where-nothing-is` is caught by `picks-the-last` with a message that is not there;",
+        "✗ halves",
+        "✗ thirds",
+        "mutant `halves-the-next` is caught by `halves` with a message that is not there;",
     );
 }
 

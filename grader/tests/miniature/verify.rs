@@ -139,7 +139,11 @@ fn a_mutant_names_checks_that_there_are() {
 #[test]
 fn a_mutant_names_a_check() {
     check(
-        Course::new().edit(MUTANTS, "[\"picks-the-last\"]", "[]"),
+        Course::new().edit(
+            MUTANTS,
+            ".unwrap()\"\ncaught-by = [\"picks-the-last\"]",
+            ".unwrap()\"\ncaught-by = []",
+        ),
         "solutions/01-sums/mutants.toml: mutant `looks-where-nothing-is` is caught by no check\n",
     );
 }
@@ -199,8 +203,20 @@ fn mutants_have_names_of_their_own() {
 #[test]
 fn there_are_as_many_mutants_as_the_course_wants() {
     check(
-        Course::new().edit("Cargo.toml", "mutants = 1", "mutants = 3"),
-        "solutions/01-sums/mutants.toml: 2 mutants to be caught, not 3 or more\n",
+        Course::new().edit("Cargo.toml", "mutants = 1", "mutants = 7"),
+        "solutions/01-sums/mutants.toml: 6 mutants to be caught, not 7 or more\n",
+    );
+}
+
+#[test]
+fn a_check_has_a_mutant_that_it_catches() {
+    check(
+        Course::new().edit(
+            MUTANTS,
+            "caught-by = [\"halves\"]\n\n",
+            "caught-by = [\"halves\"]\nwaits-for = \"explore\"\n\n",
+        ),
+        "solutions/01-sums/mutants.toml: no mutant is caught by `halves`\n",
     );
 }
 
