@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use harness::step::{Limit, Reached, Stepper, Watch, mark};
-use harness::{Check, Exploration, Model, Outcome, Respondent, Shared, Stop, Stress, ensure};
+use harness::{Check, Exploration, Model, Outcome, Respondent, Shared, Stop, Stress, Student, ensure};
 use messages::{SLOT_BYTES, Slot, Wait};
 
 use super::{
@@ -261,9 +261,54 @@ pub fn two_at_once_is_one_after_the_other(check: &mut Check) -> Outcome {
     Ok(())
 }
 
+/// Two processes sleep in `take`: for each of two messages one of them returns, and whoever else was woken sleeps again.
+fn one_message_is_for_one(check: &Check) -> Outcome {
+    let slot = check.shared("`Slot::new`", Slot::new)?;
+    let ready = Shared::new(AtomicU32::new(0));
+    let mut takers = Vec::new();
+    for number in 1..=2 {
+        let mut taker = check.spawn("`Slot::take` of an empty slot", || {
+            ready.fetch_add(1, Ordering::Release);
+            use_slot(&slot, (None, FOREVER)).0
+        })?;
+        let is_ready = || ready.load(Ordering::Acquire) == number;
+        falls_asleep(check, "`Slot::take` of an empty slot sleeps", &mut taker, is_ready)?;
+        takers.push(taker);
+    }
+    let mut user = check.respondent("`Slot::put`", |question| use_slot(&slot, question))?;
+    for message in [b"first".as_slice(), b"second"] {
+        fill(&mut user, message)?;
+        let mut first = None;
+        check.wait_until("one of those who sleep in `take` gets the message", || {
+            first = takers.iter_mut().position(Student::ended);
+            first.is_some()
+        })?;
+        let Some(first) = first else { continue };
+        let answer = takers.swap_remove(first).join()?;
+        ensure!(answer.as_deref() == Ok(message), expected: in_words(message), observed: show(&answer), look: "`Slot::take`");
+        for other in &mut takers {
+            // It was woken before `put` returned, if at all.
+            falls_asleep(
+                check,
+                "who was woken for a message that another one took sleeps again",
+                other,
+                || true,
+            )?;
+            ensure!(
+                !other.ended(),
+                expected: "one message is put, and one of the two that sleep in `take` returns",
+                observed: "both returned",
+                look: "`Slot::take`: who was woken may not be the only one, and looks at the status again (`while`, not `if`)"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Two processes put and two take at full speed; nothing is lost, doubled or mixed.
 pub fn each_message_is_taken_once(check: &mut Check) -> Outcome {
     const MOST: usize = 1 << 16;
+    one_message_is_for_one(check)?;
     let slot = check.shared("`Slot::new`", Slot::new)?;
     let seen = Shared::slice(2 * MOST, |_| AtomicU8::new(0));
     let put = Shared::new([const { AtomicU32::new(0) }; 2]);
