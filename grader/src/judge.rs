@@ -13,18 +13,20 @@ pub fn judge(execution: &Execution) -> Verdict {
     }
 }
 
-/// Whether an execution says nothing about the submission.
+/// Whether an execution says nothing about the submission, and the next one may.
 pub fn is_void(execution: &Execution) -> bool {
-    disturbance(execution) == Some(Disturbance::Interrupted)
+    matches!(disturbance(execution), Some(Disturbance::Interrupted | Disturbance::Crowded))
 }
 
-/// What the sandbox has done to a check that it might have passed without.
+/// What has been done to a check that it might have passed without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disturbance {
     /// It would be done again.
     RefusedSocket,
     /// An accident.
     Interrupted,
+    /// It was ended, as far as is known, because of somebody else.
+    Crowded,
 }
 
 impl Disturbance {
@@ -38,12 +40,17 @@ impl Disturbance {
                 "a signal came while a system call waited for the sandbox to let it through, and the call failed, which it would \
                  not have done without a sandbox; run it again, or on a less busy machine"
             }
+            Disturbance::Crowded => {
+                "more than 768 MiB of shared memory came into being on this machine while it ran, and it is not known by whom; run it \
+                 again when nothing else that takes so much is at work here"
+            }
         }
     }
 }
 
 fn disturbance(execution: &Execution) -> Option<Disturbance> {
     let disturbance = match execution {
+        Execution { stopped: Some(Stopped::Crowded), .. } => return Some(Disturbance::Crowded),
         // Who is killed while he asks is told of as interrupted, too.
         Execution { stopped: Some(_), .. } => return None,
         Execution { refused_socket: true, .. } => Disturbance::RefusedSocket,
@@ -78,11 +85,12 @@ fn at_face_value(execution: &Execution) -> Verdict {
     // Whatever else was told is a consequence.
     let exhausted = match execution.stopped {
         Some(Stopped::Exhausted(resource)) => Some(crashed(exhausted(resource))),
-        Some(Stopped::Overran | Stopped::Flooded | Stopped::Interrupted) | None => None,
+        Some(Stopped::Overran | Stopped::Flooded | Stopped::Crowded | Stopped::Interrupted) | None => None,
     };
     let stopped = || match execution.stopped? {
         Stopped::Overran | Stopped::Exhausted(_) => None,
         Stopped::Flooded => Some(crashed("it wrote more than 64 MiB of output and was stopped")),
+        Stopped::Crowded => Some(Verdict::Inconclusive { why: Disturbance::Crowded.why().to_owned() }),
         Stopped::Interrupted => {
             Some(Verdict::Inconclusive { why: "the run was interrupted before this check ended".to_owned() })
         }
@@ -319,6 +327,9 @@ mod tests {
         let refused = Execution { refused_socket: true, ..failed };
         assert!(!is_void(&refused), "it would be refused again");
         check(&refused, "inconclusive: could not be decided: it was refused a UNIX socket");
+        let crowded = Execution { stopped: Some(Stopped::Crowded), ..execution(&[]) };
+        assert!(is_void(&crowded));
+        check(&crowded, "inconclusive: could not be decided: more than 768 MiB of shared memory");
         let flooded = Execution { stopped: Some(Stopped::Flooded), ..refused };
         assert!(matches!(judge(&flooded), Verdict::Crashed { .. }));
     }

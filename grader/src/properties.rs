@@ -130,6 +130,7 @@ proptest! {
             Word::Ended(Exit::Code(code)),
             Word::Ended(Exit::Signal(signal)),
             Word::Exhausted(Resource::Disk),
+            Word::Crowded,
             Word::Gone,
         ];
         let lines = words.iter().map(|word| serde_json::to_vec(word).unwrap());

@@ -129,6 +129,8 @@ pub enum Stopped {
     Flooded,
     /// It took more of the machine than a check may.
     Exhausted(Resource),
+    /// Somebody did, and it is not known to have been the check.
+    Crowded,
     /// The grader itself was told to stop.
     Interrupted,
 }
@@ -200,7 +202,7 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
     // The last output may have come together with the end.
     let flooded = (watch.output.total() > MOST_OUTPUT).then_some(Stopped::Flooded);
     Ok(Execution {
-        stopped: stopped?.or(said.exhausted.map(Stopped::Exhausted)).or(flooded),
+        stopped: stopped?.or(said.stopped).or(flooded),
         hang: watch.hang,
         interrupted: said.interrupted,
         refused_socket: said.refused_socket,
@@ -219,7 +221,7 @@ pub struct Said {
     /// How the check process ended.
     pub exit: Exit,
     left: Vec<String>,
-    exhausted: Option<Resource>,
+    stopped: Option<Stopped>,
     interrupted: bool,
     refused_socket: bool,
     swept: Swept,
@@ -233,7 +235,7 @@ impl Said {
             failed: None,
             exit: own,
             left: Vec::new(),
-            exhausted: None,
+            stopped: None,
             interrupted: false,
             refused_socket: false,
             swept: Swept::default(),
@@ -246,7 +248,8 @@ impl Said {
                 Word::Swept(swept) => said.swept.join(swept),
                 Word::RefusedSocket => said.refused_socket = true,
                 Word::Left(name) => said.left.push(name),
-                Word::Exhausted(resource) => said.exhausted = Some(resource),
+                Word::Exhausted(resource) => said.stopped = Some(Stopped::Exhausted(resource)),
+                Word::Crowded => said.stopped = Some(Stopped::Crowded),
                 Word::Gone => {}
             }
         }

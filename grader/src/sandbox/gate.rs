@@ -115,6 +115,11 @@ impl Gate {
         }
     }
 
+    /// What the segments and the names that the check has made take; in bytes.
+    pub fn bytes_made(&self) -> u64 {
+        self.shared.objects.lock().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
+
     /// Removes objects that are left. To be called when everybody else has been ended.
     pub fn sweep(&self) -> Swept {
         self.shared.objects.lock().unwrap_or_else(PoisonError::into_inner).sweep()

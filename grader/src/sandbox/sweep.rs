@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use libc::{c_long, seccomp_data, seccomp_notif};
 
 use self::name::{makes_names, new_name};
-use super::unmapped::segments;
+use super::unmapped::{Segment, segments};
 
 /// Of those that have been removed, so many are named.
 const NAMED: usize = 4;
@@ -145,15 +145,27 @@ impl Objects {
         }
     }
 
+    /// What the segments and the names take; in bytes.
+    pub fn bytes(&self) -> u64 {
+        let segments: u64 = self.segments().map(|segment| segment.bytes).sum();
+        let files = self.names.things.iter().filter_map(own_file);
+        segments + files.map(|file| file.blocks() * 512).sum::<u64>()
+    }
+
+    fn segments(&self) -> impl Iterator<Item = Segment> {
+        let is_ours =
+            |segment: &Segment| self.makers.contains(&segment.maker) && !self.before.contains(&segment.id);
+        segments().into_iter().filter(is_ours)
+    }
+
     /// Removes what is left. To be called when all processes of the check have ended.
     pub fn sweep(&mut self) -> Swept {
         self.is_over = true;
         let mut swept = Swept::default();
         // SAFETY: removal reads nothing but the number.
         unsafe {
-            for segment in segments() {
-                let is_ours = self.makers.contains(&segment.maker) && !self.before.contains(&segment.id);
-                if is_ours && libc::shmctl(segment.id, libc::IPC_RMID, std::ptr::null_mut()) == 0 {
+            for segment in self.segments() {
+                if libc::shmctl(segment.id, libc::IPC_RMID, std::ptr::null_mut()) == 0 {
                     swept.add(|| format!("System V shared memory with id {}", segment.id));
                 }
             }
@@ -168,10 +180,8 @@ impl Objects {
                 }
             }
         }
-        let us = nix::unistd::geteuid().as_raw();
         for name in &self.names.things {
-            let is_ours = fs::symlink_metadata(name).is_ok_and(|found| found.uid() == us);
-            if is_ours && fs::remove_file(name).is_ok() {
+            if own_file(name).is_some() && fs::remove_file(name).is_ok() {
                 swept.add(|| format!("`{}`", name.display()));
             }
         }
@@ -238,6 +248,12 @@ impl<T: Ord> Noted<T> {
         }
         self.things.insert(thing);
     }
+}
+
+/// What has that name, if it is our user's.
+fn own_file(name: &PathBuf) -> Option<fs::Metadata> {
+    let us = nix::unistd::geteuid().as_raw();
+    fs::symlink_metadata(name).ok().filter(|found| found.uid() == us)
 }
 
 fn is_semaphores(id: i32) -> bool {

@@ -12,7 +12,6 @@ use std::time::Instant;
 use harness::observe::{descendants_of, state_of};
 
 use super::limits::UNMAPPED;
-use super::word::Resource;
 
 /// What is looked at now and then: the longer a look takes, the rarer it is.
 #[derive(Debug)]
@@ -30,20 +29,22 @@ impl Unmapped {
         Unmapped { segments, names: shared_names().into_keys().collect(), next: Instant::now() }
     }
 
-    /// Whether the processes below `pid` hold too much of it.
-    pub fn exhausted(&mut self, pid: i32) -> Option<Resource> {
+    /// Whether there is too much of it. `made` says what the processes below `pid` are known to have made of the segments and names;
+    /// none where nobody else could.
+    pub fn look(&mut self, pid: i32, made: impl FnOnce() -> Option<u64>) -> Option<Taken> {
         let start = Instant::now();
         if start < self.next {
             return None;
         }
-        let bytes = self.bytes(&descendants_of(pid));
+        let family = descendants_of(pid);
+        let (nameless, new) = (nameless(&family), self.new_bytes(&family));
+        let taken = judge(nameless, made(), new);
         self.next = start + start.elapsed() * 3;
-        (bytes > UNMAPPED).then_some(Resource::Unmapped)
+        taken
     }
 
-    /// A segment counts when its maker is one of the family or has ended. Where the table is the whole machine's, that may
-    /// be another check of this moment: both are stopped then, which is better than a machine without memory.
-    fn bytes(&self, family: &[i32]) -> u64 {
+    /// Segments and names that were not there before. A segment counts when its maker is one of the family or has ended.
+    fn new_bytes(&self, family: &[i32]) -> u64 {
         let is_new = |segment: &&Segment| {
             !self.segments.contains(&segment.id)
                 && (family.contains(&segment.maker) || state_of(segment.maker).is_none())
@@ -51,7 +52,26 @@ impl Unmapped {
         let segments: u64 = segments().iter().filter(is_new).map(|segment| segment.bytes).sum();
         let names = shared_names().into_iter().filter(|(file, _)| !self.names.contains(file));
         let names: u64 = names.map(|(_, bytes)| bytes).sum();
-        segments + names + nameless(family)
+        segments + names
+    }
+}
+
+/// Who has taken too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The check, as is known.
+    ByTheCheck,
+    /// The check, or another one of this moment, or another program. It is stopped too, which is better than a machine without memory,
+    /// but nothing is said against it.
+    BySomebody,
+}
+
+/// In bytes: what the check's processes have open, what they have made, what is new.
+fn judge(nameless: u64, made: Option<u64>, new: u64) -> Option<Taken> {
+    if nameless + made.unwrap_or(new) > UNMAPPED {
+        Some(Taken::ByTheCheck)
+    } else {
+        (nameless + new > UNMAPPED).then_some(Taken::BySomebody)
     }
 }
 
@@ -101,7 +121,7 @@ pub struct Segment {
     /// The process that has made it.
     pub maker: i32,
     /// Of memory and swap that it really takes.
-    bytes: u64,
+    pub bytes: u64,
 }
 
 /// Those that there are now.
@@ -143,6 +163,16 @@ mod tests {
         let more = nameless(&[us, us]).saturating_sub(before);
         // Other tests have small ones.
         assert!((7 << 20..16 << 20).contains(&more), "{more} bytes");
+    }
+
+    #[test]
+    fn what_others_take_is_not_the_checks() {
+        let much = UNMAPPED + 1;
+        assert_eq!(judge(0, Some(0), much), Some(Taken::BySomebody));
+        assert_eq!(judge(0, Some(much), much), Some(Taken::ByTheCheck));
+        assert_eq!(judge(0, None, much), Some(Taken::ByTheCheck));
+        assert_eq!(judge(much, Some(0), 0), Some(Taken::ByTheCheck));
+        assert_eq!(judge(UNMAPPED / 2, Some(0), UNMAPPED / 2), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::namespaces::{self, View};
 use super::plan::Plan;
 use super::protection::Protection;
 use super::tier::Tier;
-use super::unmapped::Unmapped;
+use super::unmapped::{Taken, Unmapped};
 use super::word::{Resource, Word};
 use super::{Exit, domain, entry, network, tree};
 
@@ -63,6 +63,8 @@ enum Ended {
     Told,
     /// It took too much.
     Exhausted(Resource),
+    /// Somebody did.
+    Crowded,
 }
 
 impl Warden {
@@ -167,7 +169,9 @@ impl Warden {
         let gate = self.plan.asking().and_then(|_| Gate::open(ours.as_fd()).ok());
         let ended = self.watch(check, signals, gate.as_ref(), unmapped);
         let heard = gate.as_ref().map_or(Heard::default(), Gate::close);
-        if matches!(ended, Ok(Ended::Exhausted(Resource::Unmapped))) && !self.plan.tier.has_namespaces() {
+        if matches!(ended, Ok(Ended::Exhausted(Resource::Unmapped) | Ended::Crowded))
+            && !self.plan.tier.has_namespaces()
+        {
             // Segments and names would stay on the machine.
             let_it_clean_up(check);
         }
@@ -191,12 +195,22 @@ impl Warden {
                 Word::Exhausted(resource).say(&self.words);
                 Word::Ended(Exit::Signal(libc::SIGKILL)).say(&self.words);
             }
+            Ended::Crowded => {
+                Word::Crowded.say(&self.words);
+                Word::Ended(Exit::Signal(libc::SIGKILL)).say(&self.words);
+            }
         }
         if self.plan.tier.has_namespaces() && !has_children() {
             // The kernel takes its time to take namespaces down; nobody needs to wait for that.
             Word::Gone.say(&self.words);
         }
         Ok(())
+    }
+
+    /// Of the segments and names that are new, what the check is known to have made; none in namespaces, where all that is new is
+    /// its own.
+    fn bytes_made(&self, gate: Option<&Gate>) -> Option<u64> {
+        (!self.plan.tier.has_namespaces()).then(|| gate.map_or(0, Gate::bytes_made))
     }
 
     fn watch(
@@ -234,9 +248,13 @@ impl Warden {
                 }
             }
             if looked.elapsed() >= LOOK && self.plan.has(Protection::Look) {
-                let taken = limits::exhausted(us).or_else(|| disk.exhausted());
-                if let Some(resource) = taken.or_else(|| unmapped.exhausted(us)) {
+                if let Some(resource) = limits::exhausted(us).or_else(|| disk.exhausted()) {
                     return Ok(Ended::Exhausted(resource));
+                }
+                match unmapped.look(us, || self.bytes_made(gate)) {
+                    None => {}
+                    Some(Taken::ByTheCheck) => return Ok(Ended::Exhausted(Resource::Unmapped)),
+                    Some(Taken::BySomebody) => return Ok(Ended::Crowded),
                 }
                 looked = Instant::now();
             }

@@ -27,6 +27,8 @@ pub enum Word {
     RefusedSocket,
     /// The check was ended because it took too much.
     Exhausted(Resource),
+    /// The check was ended because memory of the machine was taken, and it is not known by whom.
+    Crowded,
     /// The last one: nothing is left in the namespaces but the warden, which is about to end.
     Gone,
 }
