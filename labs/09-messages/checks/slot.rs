@@ -294,12 +294,19 @@ fn one_message_is_for_one(check: &Check) -> Outcome {
                 other,
                 || true,
             )?;
-            ensure!(
-                !other.ended(),
-                expected: "one message is put, and one of the two that sleep in `take` returns",
-                observed: "both returned",
-                look: "`Slot::take`: who was woken may not be the only one, and looks at the status again (`while`, not `if`)"
-            );
+            if other.ended() {
+                let is_left = user.ask((None, NEVER))?.0.is_ok();
+                return Err(Stop::failed(
+                    "one message is put, and one of the two that sleep in `take` returns",
+                    "both returned",
+                    match is_left {
+                        true => "`Slot::take`: a slot whose message was taken is empty",
+                        false => {
+                            "`Slot::take`: who was woken may not be the only one, and looks at the status again (`while`, not `if`)"
+                        }
+                    },
+                ));
+            }
         }
     }
     Ok(())
