@@ -1,5 +1,5 @@
-//! Fair time: a deadline that counts the time the processes could have used, not the time they
-//! waited for a processor that other work had.
+//! Fair time: a deadline that counts the time the processes could have used, not the time they waited for a processor
+//! or a disk that other work had, nor the time in which the whole machine stood still.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::observe;
+use crate::observe::{self, is_held_up};
 use crate::shared::Shared;
 
 /// However slow the machine, a check ends after this many times its deadline.
@@ -31,8 +31,55 @@ fn steps() -> u64 {
     PROGRESS.get().map_or(0, |progress| progress.load(Ordering::Relaxed))
 }
 
-/// Of what a deadline allows, this part of processor time must have been used before a process that is ready to run is
-/// taken to be stuck: the kernel counts the wait for a processor only when it is over.
+/// A nap of ours that ends so much too late was followed by a wait for a processor.
+const LATE: Duration = Duration::from_millis(50);
+/// Nobody waits this long for a processor: the machine was suspended, or its host had no time for it. A machine cannot see
+/// that in any other way.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
+/// Nanoseconds that this process's naps took longer than they were to.
+static LOST: AtomicU64 = AtomicU64::new(0);
+/// Of these, the ones in which the machine stood still.
+static STILL: AtomicU64 = AtomicU64::new(0);
+
+/// Says how long a nap took that was to end after `longest`.
+pub(crate) fn napped(longest: Duration, took: Duration) {
+    let late = took.saturating_sub(longest);
+    let add = |total: &AtomicU64| total.fetch_add(late.as_nanos() as u64, Ordering::Relaxed);
+    if late >= LATE {
+        add(&LOST);
+    }
+    if late >= STOOD_STILL {
+        add(&STILL);
+    }
+}
+
+fn total(of: &AtomicU64) -> Duration {
+    Duration::from_nanos(of.load(Ordering::Relaxed))
+}
+
+/// Measures how long a check waits, without the time in which the check itself was given no processor. For limits on what
+/// a submission must do soon; see [`Check::wait_until`](crate::Check::wait_until).
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch {
+    start: Instant,
+    lost: Duration,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Stopwatch {
+        Stopwatch { start: Instant::now(), lost: total(&LOST) }
+    }
+
+    /// The time since the start that the check had.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed().saturating_sub(total(&LOST).saturating_sub(self.lost))
+    }
+}
+
+/// Of what a deadline allows, this part of processor time must have been used before a process that is held up
+/// is taken to be stuck: the kernel counts the wait for a processor only when it is over, and a wait for the disk not at all.
 const USED: u32 = 4;
 
 /// What a deadline says.
@@ -42,7 +89,7 @@ pub(crate) enum Time {
     Left,
     /// It is over.
     Over,
-    /// It is over, and the machine gave the processes hardly any of its processors.
+    /// It is over, and the machine gave the processes hardly any of its time.
     Denied,
 }
 
@@ -55,9 +102,12 @@ pub(crate) struct Deadline {
     moved: Instant,
     /// This process's own wait for a processor, when it started.
     waited: Duration,
+    /// [`LOST`] and [`STILL`] when it started.
+    lost: Duration,
+    still: Duration,
     /// Processor time of the processes that had ended when it started.
     used: Duration,
-    /// Since when every look has found them ready to run and denied a processor.
+    /// Since when every look has found them held up.
     denied: Option<Instant>,
 }
 
@@ -66,7 +116,8 @@ impl Deadline {
     pub(crate) fn new(limit: Duration) -> Deadline {
         let now = Instant::now();
         let (waited, used) = (waited_here(), used_by_ended());
-        Deadline { start: now, limit, steps: steps(), moved: now, waited, used, denied: None }
+        let (lost, still) = (total(&LOST), total(&STILL));
+        Deadline { start: now, limit, steps: steps(), moved: now, waited, lost, still, used, denied: None }
     }
 
     pub(crate) fn limit(&self) -> Duration {
@@ -75,13 +126,15 @@ impl Deadline {
 
     /// Whether the time is up for these processes and their descendants.
     pub(crate) fn time_for(&mut self, pids: &[i32]) -> Time {
-        let elapsed = self.start.elapsed();
+        let still = total(&STILL).saturating_sub(self.still);
+        let elapsed = self.start.elapsed().saturating_sub(still);
         if elapsed < self.limit {
             return Time::Left;
         }
         let everybody: Vec<i32> =
             pids.iter().flat_map(|&pid| observe::descendants_of(pid).into_iter().chain([pid])).collect();
-        let denied = self.used(&everybody) < self.limit / USED && everybody.iter().any(|&pid| is_ready(pid));
+        let denied =
+            self.used(&everybody) < self.limit / USED && everybody.iter().any(|&pid| has_held_up(pid));
         // Whoever naps is ready now and then; whoever gets no processor is ready all the time.
         self.denied = denied.then(|| self.denied.unwrap_or_else(Instant::now));
         if elapsed > self.limit * LONGEST {
@@ -95,7 +148,8 @@ impl Deadline {
         }
         let moving = self.moved > self.start && self.moved.elapsed() < self.limit / 2;
         // Until a process is there to be waited for, this one had to run.
-        let starved = starved(&everybody) + waited_here().saturating_sub(self.waited);
+        let lost = total(&LOST).saturating_sub(self.lost).saturating_sub(still);
+        let starved = starved(&everybody) + lost.max(waited_here().saturating_sub(self.waited));
         if denied || moving || elapsed.saturating_sub(starved) < self.limit {
             return Time::Left;
         }
@@ -109,8 +163,8 @@ impl Deadline {
     }
 }
 
-fn is_ready(pid: i32) -> bool {
-    observe::threads_of(pid).into_iter().any(|tid| observe::thread_state_of(pid, tid) == Some('R'))
+fn has_held_up(pid: i32) -> bool {
+    observe::threads_of(pid).into_iter().any(|tid| is_held_up(pid, tid))
 }
 
 /// Processor time of the children that have ended and were waited for.
@@ -225,6 +279,65 @@ mod tests {
         // SAFETY: plain system call.
         unsafe { libc::kill(-group, libc::SIGKILL) };
         assert_eq!(time, Time::Over);
+    }
+
+    /// Its state is `D`, as that of somebody who waits for the disk.
+    #[test]
+    fn who_waits_for_its_vfork_is_stuck() {
+        let _alone = alone();
+        // Without `CLONE_VM`: the child has a stack of its own, as after fork.
+        let flags = libc::CLONE_VFORK | libc::SIGCHLD;
+        let mut command = Command::new("true");
+        // SAFETY: plain system calls only.
+        unsafe {
+            command.pre_exec(move || {
+                if libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) == 0 {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    loop {
+                        libc::pause();
+                    }
+                }
+                Ok(())
+            })
+        };
+        // It does not get to its exec, for which `spawn` waits.
+        let spawner = std::thread::spawn(move || command.spawn());
+        let child = loop {
+            let me = std::process::id().cast_signed();
+            let children = observe::children_of(me);
+            if let Some(child) = children.into_iter().find(|&pid| observe::state_of(pid) == Some('D')) {
+                break child;
+            }
+            std::thread::yield_now();
+        };
+        let mut deadline = Deadline::new(LIMIT);
+        let time = loop {
+            match deadline.time_for(&[child]) {
+                Time::Left => std::thread::yield_now(),
+                time => break time,
+            }
+        };
+        // SAFETY: our own child, which `spawn` waits for.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        let _ = spawner.join();
+        assert_eq!(time, Time::Over);
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_a_machine_that_stood_still() {
+        let _alone = alone();
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut deadline = Deadline::new(Duration::from_secs(1));
+        let stopwatch = Stopwatch::start();
+        // As if the clock had gone on by ten times the deadline meanwhile.
+        let asleep = Duration::from_secs(10);
+        deadline.start -= asleep;
+        let stopwatch = Stopwatch { start: stopwatch.start - asleep, ..stopwatch };
+        napped(Duration::from_millis(10), asleep);
+        assert_eq!(deadline.time_for(&[child.id() as i32]), Time::Left);
+        assert!(stopwatch.elapsed() < Duration::from_secs(1), "{:?}", stopwatch.elapsed());
+        deadline.start -= asleep;
+        assert_eq!(in_the_end(child), Time::Over);
     }
 
     #[test]

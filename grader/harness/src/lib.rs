@@ -39,6 +39,7 @@ mod stop;
 mod wire;
 
 pub use check::{Check, Options, Respondent, Stress, Student, Worker};
+pub use deadline::Stopwatch;
 pub use entry::run;
 pub use exploration::{Exploration, JoinHandle, Model, exploring, note};
 pub use rng::Rng;

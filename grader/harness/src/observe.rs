@@ -21,4 +21,5 @@ pub use process::{
     children_of, cpu_time_of, descendants_of, has_children, has_ended, name_of, parent_of, session_of,
     state_of, thread_count_of, thread_state_of, threads_of, tty_of, zombies_of,
 };
+pub(crate) use syscall::is_held_up;
 pub use syscall::{Syscall, blocked_in, wchan_of};

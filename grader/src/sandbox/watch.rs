@@ -28,6 +28,10 @@ const AT_ONCE: usize = 64;
 const MOST_WORDS: usize = 256 * 1024;
 /// How long a check may take to clean up once its socket is closed, and its warden once it is told to stop.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long the grader waits at most before it looks at the clock.
+const NAP: Duration = Duration::from_millis(500);
+/// A nap that ends so much too late: the whole machine stood still, suspended or without a host that had time for it.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// What is heard of one check.
 #[derive(Debug)]
@@ -79,11 +83,12 @@ impl Watch {
         self.tier.has_namespaces() && Word::is_last(&self.words)
     }
 
-    /// Listens until the warden has ended, which it is made to do at the `hard_deadline`, or nothing else is left.
+    /// Listens until the warden has ended, which it is made to do at the `hard_deadline`, or nothing else is left. The deadline
+    /// is put off by the time in which the machine stood still.
     ///
     /// # Errors
     /// When the process cannot be watched.
-    pub fn until_ended(&mut self, pid: i32, hard_deadline: Instant) -> Result<Option<Stopped>> {
+    pub fn until_ended(&mut self, pid: i32, mut hard_deadline: Instant) -> Result<Option<Stopped>> {
         let process = pidfd(pid)?;
         let mut stopped = None;
         let mut kill_at = hard_deadline;
@@ -118,8 +123,14 @@ impl Watch {
                 told = true;
                 kill_at = now + GRACE;
             }
-            if self.wait(&process, kill_at.saturating_duration_since(now), stopped.is_none())? {
+            let nap = kill_at.saturating_duration_since(now).min(NAP);
+            if self.wait(&process, nap, stopped.is_none())? {
                 return Ok(stopped);
+            }
+            let late = now.elapsed().saturating_sub(nap);
+            if stopped.is_none() && late >= STOOD_STILL {
+                hard_deadline += late;
+                kill_at = hard_deadline;
             }
         }
     }

@@ -126,3 +126,34 @@ fn a_grader_that_is_stopped_for_a_while_decides_the_same() {
         assert_eq!(results(&report)["j02"]["verdict"], "passed", "in tier {tier}");
     }
 }
+
+/// As a laptop that is closed, or a virtual machine that its host leaves alone for a while: the clock goes on, and nobody is
+/// able to do anything.
+#[test]
+fn a_machine_that_stands_still_for_a_while_decides_the_same() {
+    // A second is what the check has, and four and two more what the grader gives it.
+    const BUDGET: &str = "0.1";
+    const STILL: Duration = Duration::from_secs(9);
+    let _turn = turn();
+    let course = Course::of_one_lab(&entries(Kind::Run));
+    for tier in ["3", "open"].into_iter().filter(|tier| course.offers(tier)) {
+        let mut command = course.grader();
+        command.args(["corpus", "j02", "--tier", tier, "--time-budget", BUDGET, "--format", "json"]);
+        let mut grader = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = grader.id();
+        // The supervisor and its worker; the wardens come on top.
+        wait_until(PATIENCE, &mut grader, || processes_of(pid).len() >= 3);
+        let all = || std::iter::once(pid).chain(processes_of(pid)).map(u32::cast_signed);
+        let is_stopped = |pid| harness::observe::state_of(pid).is_none_or(|state| "TZ".contains(state));
+        // SAFETY: our own child, not waited for yet, and what is below it.
+        let signal = |signal| all().for_each(|pid| _ = unsafe { libc::kill(pid, signal) });
+        while !all().all(is_stopped) {
+            signal(libc::SIGSTOP);
+        }
+        std::thread::sleep(STILL);
+        signal(libc::SIGCONT);
+        let output = grader.wait_with_output().unwrap();
+        let report = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(results(&report)["j02"]["verdict"], "passed", "in tier {tier}");
+    }
+}

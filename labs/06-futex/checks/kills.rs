@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use futex::RobustMutex;
-use harness::{Check, Outcome, Shared, Stop, Student, ensure};
+use harness::{Check, Outcome, Shared, Stop, Stopwatch, Student, ensure};
 
 use crate::robust::{NOTICED, died, free_mutex};
 use crate::sleepers::{asleep_for_ever, falls_asleep, until};
@@ -160,7 +160,7 @@ fn go_on(
     fact: impl Fn() -> bool,
 ) -> Outcome {
     let done = || fact() || count.is_wrong();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let limit = check.scaled(NOTICED);
     let (mut asleep, mut stuck) = (None, false);
     check.wait_until("the processes that are left go on", || {

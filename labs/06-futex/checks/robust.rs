@@ -1,11 +1,11 @@
 //! Part 6: the owner dies.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futex::{Locked, RobustMutex};
 use harness::step::{Limit, Reached, Stepper, Watch, mark};
-use harness::{Check, Ending, Outcome, Shared, Stop, Student, ensure, observe};
+use harness::{Check, Ending, Outcome, Shared, Stop, Stopwatch, Student, ensure, observe};
 
 use crate::mutex::run_on;
 use crate::sleepers::{falls_asleep, until};
@@ -52,7 +52,7 @@ fn told(
     situation: &str,
     look: &'static str,
 ) -> Result<bool, Stop> {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let limit = check.scaled(NOTICED);
     let mut ended = false;
     check.wait_until("the next locker gets the mutex", || {
@@ -197,7 +197,7 @@ pub fn a_sleeper_is_told(check: &mut Check) -> Outcome {
     let pid = holder.pid();
     // SAFETY: our own child, which stays a zombie until the end of this check.
     unsafe { libc::kill(pid, libc::SIGKILL) };
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let limit = check.scaled(NOTICED);
     let both = || passed.load(Ordering::SeqCst) == 2;
     check.wait_until("both sleepers get the mutex", || both() || start.elapsed() > limit)?;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::process::{Process, raw};
-use crate::deadline::{Deadline, Time};
+use crate::deadline::{self, Deadline, Time};
 use crate::event::Event;
 use crate::panics;
 use crate::shared;
@@ -158,17 +158,14 @@ impl Supervisor {
         let wanted = |fd, events| libc::pollfd { fd, events, revents: 0 };
         let mut polled: Vec<libc::pollfd> = readable.iter().map(|&fd| wanted(fd, libc::POLLIN)).collect();
         polled.extend(self.events_fd().map(|fd| wanted(fd, 0)));
-        let longest =
+        let time =
             libc::timespec { tv_sec: longest.as_secs() as i64, tv_nsec: longest.subsec_nanos().into() };
+        let start = Instant::now();
         // SAFETY: the array and the time are valid for the call; the mask stays as it is.
         let ready = unsafe {
-            libc::ppoll(
-                polled.as_mut_ptr(),
-                polled.len() as libc::nfds_t,
-                &raw const longest,
-                std::ptr::null(),
-            )
+            libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &raw const time, std::ptr::null())
         };
+        deadline::napped(longest, start.elapsed());
         let gone = self.events.is_some()
             && ready > 0
             && polled.last().is_some_and(|events| events.revents & (libc::POLLHUP | libc::POLLERR) != 0);
@@ -288,9 +285,9 @@ pub(super) fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
 /// Why nobody waits any longer.
 fn too_late(time: Time, what: String) -> Stop {
     match time {
-        Time::Denied => {
-            Stop::Inconclusive(format!("{what}\nthis machine is too busy: there was no processor for it"))
-        }
+        Time::Denied => Stop::Inconclusive(format!(
+            "{what}\nthis machine is too busy: there was no processor, or no disk, for it"
+        )),
         Time::Left | Time::Over => Stop::TimedOut(what),
     }
 }

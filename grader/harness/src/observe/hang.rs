@@ -175,6 +175,7 @@ impl Thread {
             'Z' | 'X' => plain("has ended".to_owned()),
             _ => match activity(pid, tid) {
                 Activity::Blocked(syscall) => wait::describe(pid, tid, syscall, sight),
+                Activity::Running if state == 'D' => plain("waits for the disk or for memory".to_owned()),
                 Activity::Running => plain(busy(pid, tid)),
                 Activity::Unreadable => {
                     let program = name_of(pid).map_or_else(String::new, |name| format!(" (`{name}`)"));

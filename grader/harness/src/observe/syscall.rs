@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::process::thread_state_of;
+
 /// A system call in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syscall {
@@ -22,6 +24,23 @@ pub fn blocked_in(pid: i32, tid: i32) -> Option<Syscall> {
     }
 }
 
+/// Whether the thread would go on if the machine had time for it: it is ready to run, or waits for the disk or for memory.
+/// Who waits for its vforked child looks like the latter.
+pub(crate) fn is_held_up(pid: i32, tid: i32) -> bool {
+    thread_state_of(pid, tid)
+        .is_some_and(|state| holds_up(state, || blocked_in(pid, tid).map(|call| call.number)))
+}
+
+fn holds_up(state: char, call: impl FnOnce() -> Option<i64>) -> bool {
+    match state {
+        'R' => true,
+        'D' => {
+            !call().is_some_and(|call| [libc::SYS_vfork, libc::SYS_clone, libc::SYS_clone3].contains(&call))
+        }
+        _ => false,
+    }
+}
+
 /// The kernel function in which `pid` sleeps, for example `futex_wait_queue`; empty or `"0"` if it runs or the kernel
 /// does not say.
 pub fn wchan_of(pid: i32) -> String {
@@ -31,7 +50,7 @@ pub fn wchan_of(pid: i32) -> String {
 /// What the kernel says a thread is doing.
 pub(super) enum Activity {
     Blocked(Syscall),
-    /// Running, ready to run, or stopped outside a system call.
+    /// Running, ready to run, or stopped outside a system call, or waiting for a page of its memory.
     Running,
     /// It has ended, or we may not look.
     Unreadable,
@@ -102,5 +121,30 @@ fn name(number: i64) -> &'static str {
         SYS_brk "brk"
         SYS_sched_yield "sched_yield"  SYS_getpid "getpid"  SYS_gettid "gettid"
         SYS_ptrace "ptrace"  SYS_membarrier "membarrier"  SYS_io_uring_enter "io_uring_enter"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_page_is_held_up() {
+        let page = parse("-1 0x7ffdc7c9b498 0x7fe90ed8c0ba");
+        assert_eq!(page, None);
+        assert!(holds_up('D', || None));
+    }
+
+    #[test]
+    fn who_waits_for_its_child_is_not() {
+        for call in [libc::SYS_vfork, libc::SYS_clone, libc::SYS_clone3] {
+            assert!(!holds_up('D', || Some(call)));
+        }
+        assert!(holds_up('D', || Some(libc::SYS_openat)));
+    }
+
+    #[test]
+    fn who_sleeps_is_not() {
+        assert!(!holds_up('S', || None));
     }
 }
