@@ -18,7 +18,7 @@ const HIGH: RawFd = 500;
 
 /// What a worker writes about itself: shared with the supervisor, readable after its death.
 struct Record {
-    /// 0 while the closure runs, then [`RETURNED`] or [`PANICKED`].
+    /// 0 while the closure runs, then [`RETURNED`], [`PANICKED`] or [`NO_ROOM`].
     stage: AtomicU32,
     /// 1 if a child of the worker came back out of the closure, 2 if it did so by a panic.
     stray: AtomicU32,
@@ -29,6 +29,8 @@ struct Record {
 
 const RETURNED: u32 = 1;
 const PANICKED: u32 = 2;
+/// The closure has returned, and the machine had no memory for what it returned.
+const NO_ROOM: u32 = 3;
 
 /// How the kernel says a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,17 @@ impl Process {
         cpu: Option<usize>,
         closure: impl FnOnce() -> Vec<u8>,
     ) -> Result<Process, Stop> {
+        let answer = memory_file().map_err(|error| Stop::inconclusive(format!("no memory file: {error}")))?;
+        Process::answering_in(answer, what, options, (events, cpu), closure)
+    }
+
+    fn answering_in(
+        answer: File,
+        what: &str,
+        options: Options,
+        (events, cpu): (Option<RawFd>, Option<usize>),
+        closure: impl FnOnce() -> Vec<u8>,
+    ) -> Result<Process, Stop> {
         let record = Shared::new(Record {
             stage: AtomicU32::new(0),
             stray: AtomicU32::new(0),
@@ -64,7 +77,6 @@ impl Process {
             running: AtomicU32::new(0),
             descriptors: Text::new(),
         });
-        let answer = memory_file().map_err(|error| Stop::inconclusive(format!("no memory file: {error}")))?;
         // What is still buffered here would be written a second time by the worker.
         let _ = io::stdout().flush();
         // SAFETY: the supervisor is single-threaded, so the child may run any code after fork.
@@ -129,6 +141,9 @@ impl Process {
             }
         }
         let stage = self.record.stage.load(Ordering::Acquire);
+        if stage == NO_ROOM {
+            return Err(Stop::inconclusive(format!("the machine had no memory for what {what} returned")));
+        }
         Ok(match self.exit {
             Some(Exit::Signal(signal)) => Ending::Signalled(signal),
             Some(Exit::Code(_)) if stage == RETURNED => {
@@ -218,10 +233,14 @@ fn live(
                 record.descriptors.set(&opened_since(&before));
             }
             let _ = io::stdout().flush();
-            if answer.write_all_at(&bytes, 0).is_ok() {
-                // Release: pairs with the Acquire in `ending`.
-                record.stage.store(RETURNED, Ordering::Release);
-            }
+            let stage = match answer.write_all_at(&bytes, 0).map_err(|error| error.kind()) {
+                Ok(()) => RETURNED,
+                Err(io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull) => NO_ROOM,
+                // The submission has seen to that.
+                Err(_) => leave(0),
+            };
+            // Release: pairs with the Acquire in `ending`.
+            record.stage.store(stage, Ordering::Release);
             leave(0)
         }
         Err(_) => {
@@ -301,4 +320,26 @@ fn pidfd_open(pid: i32) -> Option<OwnedFd> {
 /// The worker's pidfd or any other raw descriptor to poll.
 pub(super) fn raw(fd: Option<&OwnedFd>) -> Option<RawFd> {
     fd.map(AsRawFd::as_raw_fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusty_fork::rusty_fork_test;
+
+    rusty_fork_test! {
+        #[test]
+        fn no_room_for_an_answer_is_nobodys_fault() {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let answer = || vec![1, 2, 3];
+            let mut process =
+                Process::answering_in(full, "`f`", Options::default(), (None, None), answer).unwrap();
+            while !process.reap() {
+                std::thread::yield_now();
+            }
+            assert!(process.died());
+            let why = "the machine had no memory for what `f` returned".to_owned();
+            assert_eq!(process.ending(), Err(Stop::Inconclusive(why)));
+        }
+    }
 }
