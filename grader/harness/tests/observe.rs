@@ -122,6 +122,20 @@ rusty_fork_test! {
     }
 
     #[test]
+    fn a_fifo_open_for_both_directions_is_not_to_be_closed() {
+        let path = std::env::temp_dir().join(format!("fifo-{}", std::process::id()));
+        let name = std::ffi::CString::new(path.to_str().expect("a name")).expect("a name");
+        // SAFETY: a valid name.
+        let fd = unsafe { libc::mkfifo(name.as_ptr(), 0o600); libc::open(name.as_ptr(), libc::O_RDWR) };
+        let child = Child::fork(|| { read(fd); }).blocked_in(&["read"]);
+        close(fd);
+        let report = observe::hang_report(&[child.0], &[]);
+        std::fs::remove_file(&path).expect("removed");
+        says(&report, &[&format!("has the FIFO open for reading and writing in one (fd {fd}), so that there is never an end")]);
+        assert!(!report.contains("Close fd"), "{report}");
+    }
+
+    #[test]
     fn a_parent_that_waits_for_its_child_before_closing_the_pipe_is_a_cycle() {
         let worker = Child::fork(|| {
             let [source, sink] = pipe();

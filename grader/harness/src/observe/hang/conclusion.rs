@@ -86,6 +86,11 @@ fn self_wait(stuck: &Stuck<'_>, names: &Names) -> Option<String> {
         let own = pipe.others.iter().find(|holder| holder.pid == process.pid)?;
         let (who, fd) = (names.full(process.pid), own.fd);
         Some(match pipe.direction {
+            // A FIFO: a pipe has a descriptor for each end.
+            Direction::Reading if own.fd == pipe.fd => format!(
+                "so nobody will ever write: {who} has the FIFO open for reading and writing in one (fd {fd}), so that there is never an \
+                 end, and what it waits for has not been written, or was read before."
+            ),
             Direction::Reading => format!(
                 "so nobody will ever write: {who} waits for the end of a pipe whose write end it holds open itself. \
                  Close fd {fd} before reading."

@@ -34,6 +34,8 @@ pub(super) enum Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PipeWait {
     pub(super) direction: Direction,
+    /// The descriptor that is waited at.
+    pub(super) fd: i32,
     pub(super) target: String,
     /// Who has the other end open.
     pub(super) others: Vec<Holder>,
@@ -242,7 +244,7 @@ fn descriptor(pid: i32, fd: i32) -> String {
 
 fn pipe_wait(pid: i32, fd: i32, direction: Direction, sight: &Sight<'_>) -> Option<PipeWait> {
     let others = sight.ends.holders(pid, fd, direction.opposite())?;
-    Some(PipeWait { direction, target: open_fd(pid, fd)?.target, others })
+    Some(PipeWait { direction, fd, target: open_fd(pid, fd)?.target, others })
 }
 
 /// "the write end is still open in process 1234 itself (fd 5) and process 1200 (fd 5)".
