@@ -4,7 +4,6 @@
 //! for its events. A [`warden`] between it and the grader shuts it in as well as the machine is able to ([`Tier`]), ends
 //! whatever it leaves running, and says what that was. Should the warden die, the grader (a subreaper) does it.
 
-mod capabilities;
 pub mod directory;
 mod domain;
 mod entry;

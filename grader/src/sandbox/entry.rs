@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use caps::CapSet;
 use nix::sys::signal::SigSet;
 use nix::sys::statfs::{FsType, statfs};
 use nix::unistd::{Gid, Pid, Uid};
@@ -17,7 +18,7 @@ use super::filter::{self, Queues};
 use super::plan::Plan;
 use super::protection::Protection;
 use super::tier::Tier;
-use super::{capabilities, gate, limits, namespaces};
+use super::{gate, limits, namespaces};
 
 /// The file system of POSIX queues: `MQUEUE_MAGIC` of the kernel's ipc/mqueue.c.
 const QUEUES: FsType = FsType(0x1980_0202);
@@ -129,14 +130,12 @@ fn give_up_capabilities_of_programs() {
 
 /// No program that is run from here on has more rights than we, and we have none.
 fn give_up_privileges() -> io::Result<()> {
-    // SAFETY: plain prctl calls.
-    unsafe {
-        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    nix::sys::prctl::set_no_new_privs()?;
+    // The ambient ones go with the inheritable ones.
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::clear(None, set).map_err(io::Error::other)?;
     }
-    capabilities::give_up_all()
+    Ok(())
 }
 
 /// Closes at exec whatever is open but the standard streams.

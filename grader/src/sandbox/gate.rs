@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use caps::{CapSet, Capability};
 use harness::observe::{descendants_of, parent_of, thread_state_of};
 use libc::{seccomp_notif, seccomp_notif_resp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,7 +23,7 @@ use nix::unistd::Pid;
 
 use super::filter::{self, Asking};
 use super::sweep::{Answer, Objects, Swept};
-use super::{capabilities, handed, limits};
+use super::{handed, limits};
 
 /// `_IOWR('!', 0, struct seccomp_notif)`, `_IOWR('!', 1, struct seccomp_notif_resp)`, `_IOW('!', 4, __u64)`: see
 /// seccomp_unotify(2).
@@ -139,8 +140,8 @@ impl Shared {
     fn answer_all(&self, warden: i32) {
         // SAFETY: takes no argument.
         self.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
-        // This thread makes some calls in place of the check. To give up a right is refused to nobody.
-        let _ = capabilities::give_up_others_objects();
+        // This thread makes some calls in place of the check, which has no right to objects of others. To give up a right is refused to nobody.
+        let _ = caps::drop(None, CapSet::Effective, Capability::CAP_IPC_OWNER);
         let mut count = Count::default();
         loop {
             // SAFETY: all zero bytes are a valid `seccomp_notif`, and what the kernel wants to be given.
