@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering::S
 
 use fork::{ChildExit, PageSharing, Snapshot, daemonize, fork_map, resident_sharing, run_in_child, snapshot};
 use harness::faults::{self, Action, Plan};
-use harness::{Check, Options, Outcome, Rng, Shared, Stop, Wire, ensure, observe};
+use harness::{Bystander, Check, Options, Outcome, Rng, Shared, Stop, Wire, ensure, observe};
 
 #[path = "checks/daemonize.rs"]
 mod daemonize;
@@ -118,6 +118,36 @@ fn ask<T: Wire>(
         ));
     }
     answer
+}
+
+/// What comes of a call while another child of the caller's has ended, which is there to be waited for afterwards.
+fn others_are_left_alone(
+    check: &mut Check,
+    function: &str,
+    expected: &str,
+    call: impl FnOnce(&Home<'_>) -> String,
+) -> Outcome {
+    let what = format!("{function} while another child of the caller has ended");
+    let answer = ask(check, function, &what, |home| {
+        let bystander = Bystander::new().map_err(|error| error.to_string())?;
+        let seen = call(home);
+        Ok((seen, bystander.is_left()))
+    })?;
+    let (seen, is_left) = answer.map_err(|error: String| Stop::inconclusive(format!("`fork`: {error}")))?;
+    let stolen = match is_left {
+        true => String::new(),
+        false => {
+            let code = Bystander::CODE;
+            format!(", and the other child, which had ended with {code}, has been waited for")
+        }
+    };
+    ensure!(
+        is_left && seen == expected,
+        expected: "{expected} of {what}, and that child left to whoever made it",
+        observed: "{seen}{stolen}",
+        look: "`waitpid` in {function}: which child it waits for"
+    );
+    Ok(())
 }
 
 fn text<T>(result: io::Result<T>) -> Result<T, String> {

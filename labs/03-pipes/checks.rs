@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use harness::faults::{self, Plan};
-use harness::{Check, Outcome, Rng, Shared, Stop, ensure, observe};
+use harness::{Bystander, Check, Outcome, Rng, Shared, Stop, Student, ensure, observe};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
@@ -25,6 +25,8 @@ mod capture;
 mod frames;
 #[path = "checks/log_server.rs"]
 mod log_server;
+#[path = "checks/logger.rs"]
+mod logger;
 #[path = "checks/pipeline.rs"]
 mod pipeline;
 #[path = "checks/transfers.rs"]
@@ -53,13 +55,13 @@ harness::checks! {
     "capture-loses-nothing-when-interrupted" => capture::capture_loses_nothing_when_interrupted,
     "capture-waits-asleep" => capture::capture_waits_asleep,
     "capture-reports-a-missing-program" => capture::capture_reports_a_missing_program,
-    "a-line-is-one-write" => log_server::a_line_is_one_write,
-    "lines-never-interleave" => log_server::lines_never_interleave,
+    "a-line-is-one-write" => logger::a_line_is_one_write,
+    "lines-never-interleave" => logger::lines_never_interleave,
     "the-server-survives-writers-coming-and-going" => log_server::the_server_survives_writers_coming_and_going,
     "lines-are-put-together-from-any-pieces" => log_server::lines_are_put_together_from_any_pieces,
     "no-server-is-an-error-at-once" => log_server::no_server_is_an_error_at_once,
-    "a-full-fifo-makes-writers-wait" => log_server::a_full_fifo_makes_writers_wait,
-    "overlong-lines-are-refused" => log_server::overlong_lines_are_refused,
+    "a-full-fifo-makes-writers-wait" => logger::a_full_fifo_makes_writers_wait,
+    "overlong-lines-are-refused" => logger::overlong_lines_are_refused,
     "the-fifo-is-removed-at-the-end" => log_server::the_fifo_is_removed_at_the_end,
 }
 
@@ -122,38 +124,26 @@ fn show_statuses(told: &Told<Vec<Ended>>) -> String {
     }
 }
 
-/// Runs `body` while another child of this process has ended, with code 77; tells also whether that one can be waited for
+/// What comes of `call`, of a command that ends with 5, while another child of the caller's has ended, which is there to be waited for
 /// afterwards.
-fn beside_another_child<R>(body: impl FnOnce() -> R) -> Result<(R, bool), String> {
-    // SAFETY: a worker has one thread, and the child leaves at once.
-    let other = match unsafe { libc::fork() } {
-        -1 => return Err(io::Error::last_os_error().to_string()),
-        // SAFETY: ends the child.
-        0 => unsafe { libc::_exit(77) },
-        other => other,
-    };
-    while !matches!(observe::state_of(other), None | Some('Z' | 'X')) {
-        std::thread::yield_now();
-    }
-    let result = body();
-    // SAFETY: no status is asked for.
-    let is_left = unsafe { libc::waitpid(other, std::ptr::null_mut(), 0) } == other;
-    // Who was not waited for in the place of that one. SAFETY: as above.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
-    Ok((result, is_left))
-}
-
-/// What [`beside_another_child`] tells of `function`.
-fn other_children_are_left_alone(
-    beside: Result<(Told<Vec<Ended>>, bool), String>,
+fn others_are_left_alone(
+    check: &mut Check,
     function: &str,
+    call: impl FnOnce() -> Told<Vec<Ended>>,
 ) -> Outcome {
-    let (answer, is_left) = beside.map_err(|error| Stop::inconclusive(format!("`fork`: {error}")))?;
-    let seen = show_statuses(&answer);
+    let what = format!("{function} while another child of the caller has ended");
+    let answer = check.ask(&what, || {
+        let bystander = Bystander::new().map_err(|error| error.to_string())?;
+        let answer = call();
+        Ok((answer, bystander.is_left()))
+    })?;
+    let (answer, is_left) = answer.map_err(|error: String| Stop::inconclusive(format!("`fork`: {error}")))?;
+    let stolen =
+        format!(", and the other child, which had ended with {}, has been waited for", Bystander::CODE);
     ensure!(
         is_left && answer == Ok(vec![(false, 5)]),
-        expected: format!("[Exited(5)] of a command that ends so; another child of the caller's, which has ended with 77, is not waited for"),
-        observed: format!("{seen}{}", if is_left { "" } else { ", and the other child has been waited for" }),
+        expected: format!("[Exited(5)] of {what}, and that child left to whoever made it"),
+        observed: format!("{}{}", show_statuses(&answer), if is_left { "" } else { &stolen }),
         look: format!("`waitpid` in {function}: which child it waits for")
     );
     Ok(())

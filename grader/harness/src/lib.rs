@@ -19,6 +19,7 @@
 //! }
 //! ```
 
+mod bystander;
 mod check;
 mod deadline;
 mod entry;
@@ -38,6 +39,7 @@ pub mod step;
 mod stop;
 mod wire;
 
+pub use bystander::Bystander;
 pub use check::{Check, Options, Respondent, Stress, Student, Worker};
 pub use deadline::Stopwatch;
 pub use entry::run;

@@ -351,7 +351,12 @@ pub fn map_leaves_nothing_behind(check: &mut Check) -> Outcome {
     went_well(&failures, "`fork_map`")?;
     ensure!(left == 0, expected: "every child has been waited for when `fork_map` returns", observed: "{left} of 3 children were not", look: "`waitpid` in `fork_map`");
     ensure!(opened <= 0, expected: "as many open descriptors as before `fork_map`", observed: "{opened} more", look: "both ends of every pipe in `fork_map`");
-    Ok(())
+    others_are_left_alone(check, "`fork_map`", "2 results", |home| {
+        match mapped(home.call(|| fork_map(&[1, 2], 2, |item| vec![*item]))) {
+            Ok(results) => format!("{} results", results.iter().filter(|result| result.is_some()).count()),
+            Err(error) => format!("the error {error}"),
+        }
+    })
 }
 
 /// If a later child cannot be started, the earlier ones are ended and reaped.

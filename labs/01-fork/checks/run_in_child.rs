@@ -250,41 +250,7 @@ pub fn the_child_is_reaped(check: &mut Check) -> Outcome {
     went_well(&failures, "`run_in_child`")?;
     let worst = left.iter().max().copied().unwrap_or(0);
     ensure!(worst == 0, expected: "no child is left when `run_in_child` returns", observed: "{worst} child processes, ended or running, that nobody has waited for", look: "`waitpid` in `run_in_child`");
-    others_are_left_alone(check)
-}
-
-/// Another child of the caller, which has ended before the call, is still there to be waited for.
-fn others_are_left_alone(check: &mut Check) -> Outcome {
-    const OWN: u8 = 5;
-    const OTHER: i32 = 77;
-    let what = "`run_in_child` while another child of the caller has ended";
-    let answer = ask(check, "`run_in_child`", what, |home| {
-        // SAFETY: the worker has one thread, and the child leaves at once.
-        let other = match unsafe { libc::fork() } {
-            -1 => return Err(io::Error::last_os_error().to_string()),
-            0 => leave(OTHER),
-            other => other,
-        };
-        spin_until(|| has_ended(other));
-        let ended = told(home.call(|| run_in_child(|| OWN)));
-        // SAFETY: no status is asked for.
-        let is_left = unsafe { libc::waitpid(other, std::ptr::null_mut(), 0) } == other;
-        reap_all();
-        Ok((ended, is_left))
-    })?;
-    let (ended, is_left) = answer.map_err(|error| Stop::inconclusive(format!("`fork`: {error}")))?;
-    let (is_own, seen) = (ended == Ok((false, OWN.into())), describe(&ended));
-    let seen = match is_left {
-        true => seen,
-        false => format!(
-            "{seen}, and nobody is left to be waited for of the caller's other child, which had ended with {OTHER}"
-        ),
-    };
-    ensure!(
-        is_own && is_left,
-        expected: "Code({OWN}) of {what}, and that one is not waited for",
-        observed: "{seen}",
-        look: "`waitpid` in `run_in_child`: which child it waits for"
-    );
-    Ok(())
+    others_are_left_alone(check, "`run_in_child`", "Code(5)", |home| {
+        describe(&told(home.call(|| run_in_child(|| 5))))
+    })
 }

@@ -210,5 +210,10 @@ pub fn a_dropped_snapshot_is_reaped(check: &mut Check) -> Outcome {
     went_well(&failures, "`snapshot`")?;
     ensure!(dropped == 0, expected: "the child has been waited for when a `Snapshot` has been dropped", observed: "{dropped} child process that nobody waited for", look: "`Drop` of `Snapshot`");
     ensure!(finished == 0, expected: "the child has been waited for when `finish` returns", observed: "{finished} child process that nobody waited for", look: "`Snapshot::finish`");
-    Ok(())
+    others_are_left_alone(check, "`Snapshot::finish`", "success", |home| {
+        match home.call(|| snapshot(b"state", |_| Ok(()))).and_then(Snapshot::finish) {
+            Ok(()) => "success".to_owned(),
+            Err(error) => format!("the error \"{error}\""),
+        }
+    })
 }

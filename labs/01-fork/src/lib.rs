@@ -68,7 +68,7 @@ pub struct WorkerDied;
 ///   `Err(WorkerDied)`, at least the one it died in. Results it had delivered before may be `Ok`.
 ///   All items of other children are `Ok`.
 /// - Reads and writes on the pipes may be short or interrupted (`EINTR`); no byte gets lost by that.
-/// - On return every child has been waited for and every descriptor opened here is closed.
+/// - On return every child has been waited for, no other child of the caller has, and every descriptor opened here is closed.
 ///
 /// # Errors
 /// `ErrorKind::InvalidInput` when `workers` is 0. What `pipe` or `fork` report: then, too, no child and no
@@ -135,7 +135,7 @@ pub fn resident_sharing(range: Range<usize>) -> io::Result<PageSharing> {
 
 /// A snapshot being written by a child process; see [`snapshot`].
 ///
-/// Dropping it waits for the child as well, so that no zombie is left, and ignores how it ended.
+/// Dropping it waits for the child as well, and for no other, so that no zombie is left, and ignores how it ended.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The process that writes.
@@ -173,7 +173,7 @@ pub fn snapshot(state: &[u8], write: impl FnOnce(&[u8]) -> io::Result<()>) -> io
 }
 
 impl Snapshot {
-    /// Waits until the image is complete.
+    /// Waits until the image is complete: for its own child, whichever others the caller has.
     ///
     /// # Errors
     /// An error (of any kind) unless `write` returned `Ok`: it returned an error, it panicked, or the child was killed.

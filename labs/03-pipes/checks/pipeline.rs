@@ -104,10 +104,7 @@ pub fn every_status_is_returned(check: &mut Check) -> Outcome {
         check.ask("`pipeline` of six commands that end in different ways", move || run(&commands, b""))?;
     let expected = Ok(expected);
     ensure!(answer == expected, expected: show_statuses(&expected), observed: show_statuses(&answer), look: "how `pipeline` reads the wait status, and in which order it returns the statuses");
-    let beside = check.ask("`pipeline` while another child of the caller has ended", || {
-        beside_another_child(|| run(&[shell("exit 5")], b"").0)
-    })?;
-    other_children_are_left_alone(beside, "`pipeline`")
+    others_are_left_alone(check, "`pipeline`", || run(&[shell("exit 5")], b"").0)
 }
 
 /// While three commands wait for input, each has its two ends and no other, and the caller has none.
