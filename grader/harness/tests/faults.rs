@@ -88,7 +88,7 @@ fn survives(plan: Plan, reader: fn(RawFd, usize) -> Option<Vec<u8>>) -> bool {
 }
 
 rusty_fork_test! {
-    #![rusty_fork(timeout_ms = 20000)]
+    #![rusty_fork(timeout_ms = 240000)]
 
     #[test]
     fn a_correct_reader_survives_every_plan() {

@@ -104,7 +104,7 @@ fn says(report: &str, words: &[&str]) {
 }
 
 rusty_fork_test! {
-    #![rusty_fork(timeout_ms = 30000)]
+    #![rusty_fork(timeout_ms = 240000)]
 
     #[test]
     fn a_reader_that_holds_the_write_end_is_told_to_close_it() {
