@@ -52,6 +52,9 @@ use crate::output::Output;
 
 /// More output than this ends the check.
 const MOST_OUTPUT: u64 = 64 * 1024 * 1024;
+/// How much later than four deadlines a check is taken to have lost its way: by itself it ends after three, and takes 5 s at
+/// most to end what resists.
+const CLEAN_UP: Duration = Duration::from_secs(6);
 /// User numbers that no person and no service of a machine has; a check takes one of them.
 const FIRST_USER: u32 = 61_500;
 const USERS: u64 = 3000;
@@ -178,7 +181,7 @@ pub fn run(order: &Order<'_>) -> Result<Execution> {
     let pid = child.id().cast_signed();
     let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from), Some(words)];
     let mut watch = Watch::new(ours, pipes, order.tier).map_err(failed)?;
-    let stopped = watch.until_ended(pid, started + order.deadline * 4 + Duration::from_secs(2));
+    let stopped = watch.until_ended(pid, started + order.deadline * 4 + CLEAN_UP);
     let (own, orphans) = if stopped.is_ok() && watch.nothing_is_left() {
         descendants::let_go(child);
         (Exit::Code(0), Vec::new())

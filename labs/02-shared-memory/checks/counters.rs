@@ -123,7 +123,9 @@ pub fn a_cache_line_each(check: &mut Check) -> Outcome {
     check.options(Options { deadline: Some(patience), ..Options::default() });
     match false_sharing(check) {
         Ok(note) => check.note(note),
-        Err(Stop::TimedOut(_)) => check.note("false sharing not measured: the machine was too busy"),
+        Err(Stop::TimedOut(_) | Stop::Inconclusive(_)) => {
+            check.note("false sharing not measured: the machine was too busy")
+        }
         Err(stop) => return Err(stop),
     }
     Ok(())

@@ -25,6 +25,8 @@ pub(super) struct Supervisor {
     deadline: RefCell<Deadline>,
     /// Workers that are still alive on purpose.
     known: RefCell<Vec<i32>>,
+    /// Whether something below has been killed in vain: it waits for the machine, and is not waited for a second time.
+    resists: Cell<bool>,
     pub(super) options: Cell<Options>,
 }
 
@@ -46,6 +48,7 @@ impl Supervisor {
             events,
             deadline: RefCell::new(Deadline::new(limit)),
             known: RefCell::default(),
+            resists: Cell::default(),
             options: Cell::default(),
         }
     }
@@ -208,8 +211,11 @@ impl Supervisor {
         let start = Instant::now();
         loop {
             // A look at all processes misses one that is always another one; the kernel does not.
-            if !observe::has_children() || start.elapsed() > CLEAN_UP {
+            if !observe::has_children() {
                 break;
+            }
+            if start.elapsed() > CLEAN_UP {
+                self.resists.set(true);
             }
             for pid in observe::descendants_of(me) {
                 if !observe::has_ended(pid) {
@@ -220,6 +226,9 @@ impl Supervisor {
                 }
             }
             while reap_one(-1) {}
+            if self.resists.get() {
+                break;
+            }
             std::thread::yield_now();
         }
         let known = self.known.take();
