@@ -120,12 +120,19 @@ pub fn a_name_is_one_semaphore(check: &mut Check) -> Outcome {
     does(&mut other, WAIT, Ok(true), "when another process has posted")?;
     does(&mut third, OPEN, Ok(true), "in a third process")?;
     does(&mut third, DROP, Ok(true), "by one who had it open")?;
+    let file = name.replace('/', "sem.");
+    let mapped = std::fs::read_to_string(format!("/proc/{}/maps", third.pid())).unwrap_or_default();
+    ensure!(
+        !mapped.contains(&file),
+        expected: "a process that has dropped a semaphore has its memory no longer",
+        observed: "`/dev/shm/{file}` is still among its mappings (`/proc/PID/maps`)",
+        look: "`Drop` of `NamedSemaphore`: `sem_close`",
+    );
     does(&mut third, OPEN, Ok(true), "after one who only had it open has dropped it")?;
     does(&mut creator, DROP, Ok(true), "by the one who made it")?;
     does(&mut third, POST, Ok(true), "after the name has gone, by one who still has it open")?;
     does(&mut other, TRY_WAIT, Ok(true), "after the name has gone, when another process has posted")?;
     [&mut third, &mut other].into_iter().try_for_each(|user| does(user, DROP, Ok(true), "at the end"))?;
-    let file = name.replace('/', "sem.");
     ensure!(
         !observe::shm_names().contains(&file),
         expected: "the name is removed when the semaphore that made it is dropped",

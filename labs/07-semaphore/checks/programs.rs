@@ -122,7 +122,7 @@ pub fn exclusion<S: Counting>(check: &Check) -> Outcome {
     )
 }
 
-/// As many are let in as there were posts.
+/// As many are let in as there were posts, and see what was written before.
 pub fn signals<S: Counting>(check: &Check) -> Outcome {
     check.explore("two threads wait, one posts twice", within(50_000), |model: &Model| {
         let semaphore = model.share(S::with(0));
@@ -138,5 +138,25 @@ pub fn signals<S: Counting>(check: &Check) -> Outcome {
         semaphore.wait();
         semaphore.wait();
         posters.into_iter().for_each(JoinHandle::join);
-    })
+    })?;
+    check.explore(
+        "one thread writes and posts, another one tries and reads",
+        within(5_000),
+        |model: &Model| {
+            let semaphore = model.share(S::with(0));
+            let number = model.share(Plain::new(1));
+            let writer = model.spawn("writer", move || {
+                number.add(1);
+                semaphore.post();
+            });
+            if semaphore.try_wait() {
+                assert_eq!(
+                    number.get(),
+                    2,
+                    "a number was 1, was made 2 before `post`, and is after a `try_wait` that got in"
+                );
+            }
+            writer.join();
+        },
+    )
 }

@@ -91,7 +91,8 @@ impl Semaphore {
         todo!("take 1 if there is one; otherwise sleep until somebody has posted, and look again")
     }
 
-    /// Takes 1 away if the count is above 0. True if it did. Never waits, and fails only if there was nothing to take.
+    /// Takes 1 away if the count is above 0. True if it did: then the caller sees all that was written before the `post` that let
+    /// it in. Never waits, and fails only if there was nothing to take.
     pub fn try_wait(&self) -> bool {
         todo!("take 1 if there is one, as one atomic step; say whether it worked")
     }
@@ -139,7 +140,8 @@ impl StrongSemaphore {
         todo!("take a place in the queue, and sleep until that place is served")
     }
 
-    /// Takes 1 away if the count is above 0 and nobody waits. True if it did. Never waits for a turn.
+    /// Takes 1 away if the count is above 0 and nobody waits. True if it did: then the caller sees all that was written before the
+    /// `post` that let it in, as after `wait`. Never waits for a turn.
     pub fn try_wait(&self) -> bool {
         todo!("take 1 only if that keeps nobody else waiting")
     }
