@@ -216,6 +216,21 @@ impl Check {
         self.supervisor.wait_until(what, condition)
     }
 
+    /// As [`Check::wait_until`], for what these processes must do soon: within the limit, not counting the time in which the
+    /// machine kept them from it. `false` when they have not. The limit is scaled here.
+    ///
+    /// # Errors
+    /// As [`Check::wait_until`]; [`Stop::Inconclusive`] when the machine gave them no time.
+    pub fn wait_within(
+        &self,
+        what: &str,
+        limit: Duration,
+        pids: &[i32],
+        condition: impl FnMut() -> bool,
+    ) -> Result<bool, Stop> {
+        self.supervisor.wait_within(what, self.scaled(limit), pids, condition)
+    }
+
     fn fork(
         &self,
         what: &str,

@@ -58,26 +58,6 @@ fn total(of: &AtomicU64) -> Duration {
     Duration::from_nanos(of.load(Ordering::Relaxed))
 }
 
-/// Measures how long a check waits, without the time in which the check itself was given no processor. For limits on what
-/// a submission must do soon; see [`Check::wait_until`](crate::Check::wait_until).
-#[derive(Debug, Clone, Copy)]
-pub struct Stopwatch {
-    start: Instant,
-    lost: Duration,
-}
-
-impl Stopwatch {
-    /// Starts now.
-    pub fn start() -> Stopwatch {
-        Stopwatch { start: Instant::now(), lost: total(&LOST) }
-    }
-
-    /// The time since the start that the check had.
-    pub fn elapsed(&self) -> Duration {
-        self.start.elapsed().saturating_sub(total(&LOST).saturating_sub(self.lost))
-    }
-}
-
 /// Of what a deadline allows, this part of processor time must have been used before a process that is held up
 /// is taken to be stuck: the kernel counts the wait for a processor only when it is over, and a wait for the disk not at all.
 const USED: u32 = 4;
@@ -328,14 +308,11 @@ mod tests {
         let _alone = alone();
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
         let mut deadline = Deadline::new(Duration::from_secs(1));
-        let stopwatch = Stopwatch::start();
         // As if the clock had gone on by ten times the deadline meanwhile.
         let asleep = Duration::from_secs(10);
         deadline.start -= asleep;
-        let stopwatch = Stopwatch { start: stopwatch.start - asleep, ..stopwatch };
         napped(Duration::from_millis(10), asleep);
         assert_eq!(deadline.time_for(&[child.id() as i32]), Time::Left);
-        assert!(stopwatch.elapsed() < Duration::from_secs(1), "{:?}", stopwatch.elapsed());
         deadline.start -= asleep;
         assert_eq!(in_the_end(child), Time::Over);
     }

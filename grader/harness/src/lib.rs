@@ -41,7 +41,6 @@ mod wire;
 
 pub use bystander::Bystander;
 pub use check::{Check, Options, Respondent, Stress, Student, Worker};
-pub use deadline::Stopwatch;
 pub use entry::run;
 pub use exploration::{Exploration, JoinHandle, Model, exploring, note};
 pub use rng::Rng;

@@ -55,6 +55,18 @@ rusty_fork_test! {
     }
 
     #[test]
+    fn a_reaction_that_does_not_come_is_waited_for_as_long_as_it_may_take() {
+        let check = check();
+        let sleeper = check.spawn("f", pause).unwrap();
+        let mut looks = 0;
+        let waited = check.wait_within("it wakes up", Duration::from_millis(50), &[sleeper.pid()], || { looks += 1; false });
+        assert_eq!(waited, Ok(false));
+        assert!(looks > 1);
+        let waited = check.wait_within("it is looked at", Duration::from_secs(10), &[sleeper.pid()], || true);
+        assert_eq!(waited, Ok(true));
+    }
+
+    #[test]
     fn a_panic_is_a_crash_with_its_message_and_place() {
         let Err(Stop::Crashed { how, place }) = check().ask("f", || -> u8 { panic!("no {}", 7) }) else {
             panic!("not a crash")

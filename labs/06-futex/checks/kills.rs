@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use futex::RobustMutex;
-use harness::{Check, Outcome, Shared, Stop, Stopwatch, Student, ensure};
+use harness::{Check, Outcome, Shared, Stop, Student, ensure};
 
 use crate::robust::{NOTICED, died, free_mutex};
 use crate::sleepers::{asleep_for_ever, falls_asleep, until};
@@ -160,16 +160,16 @@ fn go_on(
     fact: impl Fn() -> bool,
 ) -> Outcome {
     let done = || fact() || count.is_wrong();
-    let start = Stopwatch::start();
-    let limit = check.scaled(NOTICED);
+    let start = Instant::now();
+    let pids: Vec<i32> = students.iter().map(Student::pid).collect();
     let (mut asleep, mut stuck) = (None, false);
-    check.wait_until("the processes that are left go on", || {
+    check.wait_within("the processes that are left go on", NOTICED, &pids, || {
         // Two looks, and nobody has been awake in between.
         let now: Option<Vec<u64>> =
             students.iter().map(|student| asleep_for_ever(student.pid(), mutex)).collect();
         stuck = now.is_some() && now == asleep;
         asleep = now;
-        done() || stuck || start.elapsed() > limit
+        done() || stuck
     })?;
     let observed = if stuck {
         format!(

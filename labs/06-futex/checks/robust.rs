@@ -1,11 +1,11 @@
 //! Part 6: the owner dies.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futex::{Locked, RobustMutex};
 use harness::step::{Limit, Reached, Stepper, Watch, mark};
-use harness::{Check, Ending, Outcome, Shared, Stop, Stopwatch, Student, ensure, observe};
+use harness::{Check, Ending, Outcome, Shared, Stop, Student, ensure, observe};
 
 use crate::mutex::run_on;
 use crate::sleepers::{falls_asleep, until};
@@ -52,13 +52,8 @@ fn told(
     situation: &str,
     look: &'static str,
 ) -> Result<bool, Stop> {
-    let start = Stopwatch::start();
-    let limit = check.scaled(NOTICED);
-    let mut ended = false;
-    check.wait_until("the next locker gets the mutex", || {
-        ended = next.ended();
-        ended || start.elapsed() > limit
-    })?;
+    let (start, pid) = (Instant::now(), next.pid());
+    let ended = check.wait_within("the next locker gets the mutex", NOTICED, &[pid], || next.ended())?;
     ensure!(
         ended,
         expected: "when the owner {situation}, the next locker gets the mutex",
@@ -182,7 +177,7 @@ pub fn a_sleeper_is_told(check: &mut Check) -> Outcome {
     })?;
     check.wait_until("the owner holds the mutex", || held.load(Ordering::SeqCst) == 1)?;
     let passed = Shared::new(AtomicU32::new(0));
-    let sleepers: Vec<_> = (0..2)
+    let sleepers = (0..2)
         .map(|_| {
             let sleeper = check.spawn("`RobustMutex::lock`", || {
                 let locked = mutex.lock();
@@ -193,16 +188,16 @@ pub fn a_sleeper_is_told(check: &mut Check) -> Outcome {
             falls_asleep(check, &sleeper, &mutex, &passed, "`RobustMutex::lock`")?;
             Ok(sleeper)
         })
-        .collect::<Result<_, Stop>>()?;
+        .collect::<Result<Vec<_>, Stop>>()?;
     let pid = holder.pid();
     // SAFETY: our own child, which stays a zombie until the end of this check.
     unsafe { libc::kill(pid, libc::SIGKILL) };
-    let start = Stopwatch::start();
-    let limit = check.scaled(NOTICED);
+    let start = Instant::now();
+    let pids: Vec<i32> = sleepers.iter().map(Student::pid).collect();
     let both = || passed.load(Ordering::SeqCst) == 2;
-    check.wait_until("both sleepers get the mutex", || both() || start.elapsed() > limit)?;
+    let both = check.wait_within("both sleepers get the mutex", NOTICED, &pids, both)?;
     ensure!(
-        both(),
+        both,
         expected: "when the owner is killed, both processes that sleep get the mutex within half a second, one after the other",
         observed: format!("after {} ms {} of them had got it (the dead owner is a zombie: state {})", start.elapsed().as_millis(), passed.load(Ordering::SeqCst), observe::state_of(pid).unwrap_or('-')),
         look: "`RobustMutex::lock`: who notices the death? The kernel wakes a sleeper only if the word has `FUTEX_WAITERS`; and a zombie still answers to `kill(pid, 0)`",

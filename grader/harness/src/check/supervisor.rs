@@ -140,6 +140,32 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Waits until the condition is true, or these processes had the time for it.
+    pub(super) fn wait_within(
+        &self,
+        what: &str,
+        limit: Duration,
+        pids: &[i32],
+        mut condition: impl FnMut() -> bool,
+    ) -> Result<bool, Stop> {
+        let mut clock = Deadline::new(limit);
+        let mut time = Time::Left;
+        self.wait_until(what, || {
+            if condition() {
+                return true;
+            }
+            time = clock.time_for(pids);
+            time != Time::Left
+        })?;
+        match time {
+            Time::Left => Ok(true),
+            Time::Over => Ok(false),
+            Time::Denied => {
+                Err(too_late(time, format!("waited {:.1} s until {what}, in vain", limit.as_secs_f64())))
+            }
+        }
+    }
+
     fn look_at_the_clock(&self, clock: &mut Deadline, alive: &[&Process]) -> Result<(), Stop> {
         let pids: Vec<i32> = alive.iter().map(|process| process.pid).collect();
         let time = clock.time_for(&pids);
