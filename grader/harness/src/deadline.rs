@@ -42,6 +42,15 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// Of these, the ones in which the machine stood still.
 static STILL: AtomicU64 = AtomicU64::new(0);
 
+/// Nanoseconds that workers which have ended were ready to run and did not get a processor.
+static STARVED: AtomicU64 = AtomicU64::new(0);
+
+/// Says that a worker has ended, which has not been waited for yet.
+pub(crate) fn ended(pid: i32) {
+    let waited = waited_for_cpu(&format!("/proc/{pid}")).unwrap_or_default();
+    STARVED.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
+}
+
 /// Says how long a nap took that was to end after `longest`.
 pub(crate) fn napped(longest: Duration, took: Duration) {
     let late = took.saturating_sub(longest);
@@ -77,14 +86,17 @@ pub(crate) enum Time {
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
     start: Instant,
+    /// When the wait began that it is looked at for.
+    asked: Instant,
     limit: Duration,
     steps: u64,
     moved: Instant,
     /// This process's own wait for a processor, when it started.
     waited: Duration,
-    /// [`LOST`] and [`STILL`] when it started.
+    /// [`LOST`], [`STILL`] and [`STARVED`] when it started.
     lost: Duration,
     still: Duration,
+    starved: Duration,
     /// Processor time of the processes that had ended when it started.
     used: Duration,
     /// Since when every look has found them held up.
@@ -96,8 +108,26 @@ impl Deadline {
     pub(crate) fn new(limit: Duration) -> Deadline {
         let now = Instant::now();
         let (waited, used) = (waited_here(), used_by_ended());
-        let (lost, still) = (total(&LOST), total(&STILL));
-        Deadline { start: now, limit, steps: steps(), moved: now, waited, lost, still, used, denied: None }
+        let (lost, still, starved) = (total(&LOST), total(&STILL), total(&STARVED));
+        let (steps, denied) = (steps(), None);
+        Deadline {
+            start: now,
+            asked: now,
+            limit,
+            steps,
+            moved: now,
+            waited,
+            lost,
+            still,
+            starved,
+            used,
+            denied,
+        }
+    }
+
+    /// The same one, for a wait that begins now.
+    pub(crate) fn for_another_wait(&self) -> Deadline {
+        Deadline { asked: Instant::now(), ..self.clone() }
     }
 
     pub(crate) fn limit(&self) -> Duration {
@@ -117,9 +147,15 @@ impl Deadline {
             self.used(&everybody) < self.limit / USED && everybody.iter().any(|&pid| has_held_up(pid));
         // Whoever naps is ready now and then; whoever gets no processor is ready all the time.
         self.denied = denied.then(|| self.denied.unwrap_or_else(Instant::now));
+        // Until a process is there to be waited for, this one had to run.
+        let lost = total(&LOST).saturating_sub(self.lost).saturating_sub(still);
+        let starved = starved(&everybody)
+            + total(&STARVED).saturating_sub(self.starved)
+            + lost.max(waited_here().saturating_sub(self.waited));
+        let is_over = elapsed.saturating_sub(starved) >= self.limit;
         if elapsed > self.limit * LONGEST {
             let all_the_time = self.denied.is_some_and(|since| since.elapsed() >= self.limit);
-            return if all_the_time { Time::Denied } else { Time::Over };
+            return if all_the_time || !is_over { Time::Denied } else { Time::Over };
         }
         let now = steps();
         if now != self.steps {
@@ -127,10 +163,9 @@ impl Deadline {
             self.moved = Instant::now();
         }
         let moving = self.moved > self.start && self.moved.elapsed() < self.limit / 2;
-        // Until a process is there to be waited for, this one had to run.
-        let lost = total(&LOST).saturating_sub(self.lost).saturating_sub(still);
-        let starved = starved(&everybody) + lost.max(waited_here().saturating_sub(self.waited));
-        if denied || moving || elapsed.saturating_sub(starved) < self.limit {
+        // Nobody is to blame for what those before him have used up.
+        let has_just_begun = self.asked.elapsed() < self.limit / USED;
+        if denied || moving || has_just_begun || !is_over {
             return Time::Left;
         }
         Time::Over

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futex::{Wait, futex_wait, futex_wake};
 use harness::{Check, Exploration, Model, Outcome, Shared, ensure};
 
-use crate::sleepers::{asleep_on, interrupt, interruptible, wait, wake};
+use crate::sleepers::{asleep_on, interrupt, interruptible, times_asleep, wait, wake};
 
 /// A `Wait` on its way from a worker.
 fn number(wait: Wait) -> u8 {
@@ -119,15 +119,17 @@ pub fn wait_tells_an_interruption(check: &mut Check) -> Outcome {
             number(futex_wait(&word, 7, timeout))
         })?;
         let mut ended = false;
-        let mut sent = false;
+        let mut sent: Option<u64> = None;
         check.wait_until("`futex_wait` returns after the signal", || {
-            // Again if it went back to sleep: then it retries, and is told so by the second signal as well.
-            if !sent && asleep_on(student.pid(), &word) {
-                interrupt(student.pid());
-                sent = true;
+            let pid = student.pid();
+            if sent.is_none() && asleep_on(pid, &word) {
+                sent = Some(times_asleep(pid));
+                interrupt(pid);
             }
             ended = student.ended();
-            ended || sent && asleep_on(student.pid(), &word)
+            // Asleep, and not still but again.
+            let again = || sent.is_some_and(|before| asleep_on(pid, &word) && times_asleep(pid) > before);
+            ended || again()
         })?;
         ensure!(
             ended,

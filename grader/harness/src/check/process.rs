@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::deadline;
 use crate::panics::{self, Text};
 use crate::shared::Shared;
 use crate::stop::{Ending, Stop};
@@ -95,6 +97,16 @@ impl Process {
         if self.exit.is_some() {
             return true;
         }
+        let left = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        let mut seen = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the place is a siginfo_t, all-zero is a valid one, and the pid stays so when nothing has ended.
+        let has_ended = unsafe {
+            libc::waitid(libc::P_PID, self.pid as libc::id_t, seen.as_mut_ptr(), left) == 0
+                && seen.assume_init().si_pid() == self.pid
+        };
+        if has_ended {
+            deadline::ended(self.pid);
+        }
         let mut status = 0;
         // SAFETY: `status` is a valid place for the result.
         let pid = unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG) };
@@ -110,6 +122,11 @@ impl Process {
             self.exit = Some(Exit::Code(0));
         }
         self.exit.is_some()
+    }
+
+    /// Whether the process was not known to have ended, and has.
+    pub(super) fn has_just_ended(&mut self) -> bool {
+        self.exit.is_none() && self.reap()
     }
 
     /// Whether the process ended without its closure having returned.

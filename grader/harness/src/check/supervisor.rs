@@ -61,7 +61,7 @@ impl Supervisor {
     pub(super) fn clock(&self) -> Deadline {
         match self.options.get().deadline {
             Some(limit) => Deadline::new(limit),
-            None => self.deadline.borrow().clone(),
+            None => self.deadline.borrow().for_another_wait(),
         }
     }
 
@@ -111,8 +111,21 @@ impl Supervisor {
             if early() {
                 return Ok(Waited::Early);
             }
+            let pids = processes.iter().filter(|process| process.exit.is_none()).map(|process| process.pid);
+            let pids: Vec<i32> = pids.collect();
+            let time = clock.time_for(&pids);
+            if time != Time::Left {
+                let report = observe::hang_report(&pids, &shared::labels());
+                // What has been done by now has not overrun: we were kept from looking meanwhile, and look too late.
+                if early() {
+                    return Ok(Waited::Early);
+                }
+                if processes.iter_mut().any(Process::has_just_ended) {
+                    continue;
+                }
+                return Err(self.too_late_for(time, clock.limit(), processes, &report));
+            }
             let alive: Vec<&Process> = processes.iter().filter(|process| process.exit.is_none()).collect();
-            self.look_at_the_clock(clock, &alive)?;
             let pidfds: Vec<RawFd> = alive.iter().filter_map(|process| raw(process.pidfd.as_ref())).collect();
             let nap = if pidfds.len() < alive.len() { LOOK / 20 } else { LOOK };
             self.sleep(&pidfds, nap)?;
@@ -131,6 +144,10 @@ impl Supervisor {
             let time = clock.time_for(&pids);
             if time != Time::Left {
                 let report = observe::hang_report(&pids, &shared::labels());
+                // As in `wait`.
+                if condition() {
+                    break;
+                }
                 self.sweep();
                 let waited = start.elapsed().as_secs_f64();
                 return Err(too_late(time, format!("waited {waited:.1} s until {what}, in vain\n{report}")));
@@ -155,6 +172,10 @@ impl Supervisor {
                 return true;
             }
             time = clock.time_for(pids);
+            if time != Time::Left && condition() {
+                time = Time::Left;
+                return true;
+            }
             time != Time::Left
         })?;
         match time {
@@ -166,20 +187,15 @@ impl Supervisor {
         }
     }
 
-    fn look_at_the_clock(&self, clock: &mut Deadline, alive: &[&Process]) -> Result<(), Stop> {
-        let pids: Vec<i32> = alive.iter().map(|process| process.pid).collect();
-        let time = clock.time_for(&pids);
-        if time == Time::Left {
-            return Ok(());
-        }
-        let report = observe::hang_report(&pids, &shared::labels());
-        let what = alive.first().map_or("the check", |process| process.what.as_str());
-        let limit = clock.limit().as_secs_f64();
+    /// Ends them.
+    fn too_late_for(&self, time: Time, limit: Duration, processes: &[Process], report: &str) -> Stop {
         self.sweep();
         if let Some(todo) = panics::first_todo() {
-            return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
+            return Stop::Unimplemented { todo: todo.message, place: todo.place };
         }
-        Err(too_late(time, format!("{what} did not finish within {limit:.1} s\n{report}")))
+        let stuck = processes.iter().find(|process| process.exit.is_none());
+        let what = stuck.map_or("the check", |process| process.what.as_str());
+        too_late(time, format!("{what} did not finish within {:.1} s\n{report}", limit.as_secs_f64()))
     }
 
     /// Sleeps until a descriptor is readable or the time is over; notices that the grader is gone.
