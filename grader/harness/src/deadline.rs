@@ -143,8 +143,8 @@ impl Deadline {
         }
         let everybody: Vec<i32> =
             pids.iter().flat_map(|&pid| observe::descendants_of(pid).into_iter().chain([pid])).collect();
-        let denied =
-            self.used(&everybody) < self.limit / USED && everybody.iter().any(|&pid| has_held_up(pid));
+        let has_used_little = self.used(&everybody) < self.limit / USED;
+        let denied = has_used_little && everybody.iter().any(|&pid| has_held_up(pid));
         // Whoever naps is ready now and then; whoever gets no processor is ready all the time.
         self.denied = denied.then(|| self.denied.unwrap_or_else(Instant::now));
         // Until a process is there to be waited for, this one had to run.
@@ -155,7 +155,7 @@ impl Deadline {
         let is_over = elapsed.saturating_sub(starved) >= self.limit;
         if elapsed > self.limit * LONGEST {
             let all_the_time = self.denied.is_some_and(|since| since.elapsed() >= self.limit);
-            return if all_the_time || !is_over { Time::Denied } else { Time::Over };
+            return if all_the_time || has_used_little && !is_over { Time::Denied } else { Time::Over };
         }
         let now = steps();
         if now != self.steps {
@@ -231,15 +231,19 @@ mod tests {
         ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a deadline says about a child in the end.
-    fn in_the_end(mut child: Child) -> Time {
+    fn decided(pids: &[i32]) -> Time {
         let mut deadline = Deadline::new(LIMIT);
-        let time = loop {
-            match deadline.time_for(&[child.id() as i32]) {
+        loop {
+            match deadline.time_for(pids) {
                 Time::Left => std::thread::yield_now(),
                 time => break time,
             }
-        };
+        }
+    }
+
+    /// What a deadline says about a child in the end.
+    fn in_the_end(mut child: Child) -> Time {
+        let time = decided(&[child.id().cast_signed()]);
         child.kill().unwrap();
         child.wait().unwrap();
         time
@@ -325,13 +329,7 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        let mut deadline = Deadline::new(LIMIT);
-        let time = loop {
-            match deadline.time_for(&[child]) {
-                Time::Left => std::thread::yield_now(),
-                time => break time,
-            }
-        };
+        let time = decided(&[child]);
         // SAFETY: our own child, which `spawn` waits for.
         unsafe { libc::kill(child, libc::SIGKILL) };
         let _ = spawner.join();
@@ -341,26 +339,96 @@ mod tests {
     #[test]
     fn nobody_is_blamed_for_a_machine_that_stood_still() {
         let _alone = alone();
-        let child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let mut deadline = Deadline::new(Duration::from_secs(1));
+        let sleeper = Sleeper::new();
+        let mut deadline = Deadline::new(Duration::from_secs(10));
         // As if the clock had gone on by ten times the deadline meanwhile.
-        let asleep = Duration::from_secs(10);
-        deadline.start -= asleep;
+        let asleep = Duration::from_secs(100);
+        deadline.shift(asleep);
         napped(Duration::from_millis(10), asleep);
-        assert_eq!(deadline.time_for(&[child.id() as i32]), Time::Left);
-        deadline.start -= asleep;
-        assert_eq!(in_the_end(child), Time::Over);
+        assert_eq!(deadline.time_for(&sleeper.pids()), Time::Left);
+        deadline.shift(asleep / 5);
+        assert_eq!(deadline.time_for(&sleeper.pids()), Time::Over);
+    }
+
+    impl Deadline {
+        /// As if it had started so much earlier.
+        fn shift(&mut self, by: Duration) {
+            for moment in [&mut self.start, &mut self.asked, &mut self.moved] {
+                *moment -= by;
+            }
+        }
+    }
+
+    /// A process that sleeps; ended when dropped.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn new() -> Sleeper {
+            let sleeper = Sleeper(Command::new("sleep").arg("1000").spawn().unwrap());
+            let pid = sleeper.pids()[0];
+            while observe::name_of(pid).as_deref() != Some("sleep") || observe::state_of(pid) != Some('S') {
+                std::thread::yield_now();
+            }
+            sleeper
+        }
+
+        fn pids(&self) -> [i32; 1] {
+            [self.0.id().cast_signed()]
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_wait_that_has_just_begun_is_not_over() {
+        let _alone = alone();
+        let sleeper = Sleeper::new();
+        let pids = sleeper.pids();
+        let mut of_the_check = Deadline::new(Duration::from_secs(10));
+        of_the_check.shift(Duration::from_secs(20));
+        let mut of_a_wait = of_the_check.for_another_wait();
+        assert_eq!(of_a_wait.time_for(&pids), Time::Left);
+        of_a_wait.asked -= Duration::from_secs(3);
+        assert_eq!(of_a_wait.time_for(&pids), Time::Over);
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_the_starved_before_him() {
+        let _alone = alone();
+        let sleeper = Sleeper::new();
+        let pids = sleeper.pids();
+        let mut deadline = Deadline::new(Duration::from_secs(10));
+        let mut later = |by: u64, starved: u64| {
+            deadline.shift(Duration::from_secs(by));
+            STARVED.fetch_add(starved * 1_000_000_000, Ordering::Relaxed);
+            deadline.time_for(&pids)
+        };
+        assert_eq!(later(20, 15), Time::Left);
+        assert_eq!(later(15, 15), Time::Denied);
+        assert_eq!(later(15, 0), Time::Over);
+    }
+
+    #[test]
+    fn the_wait_for_a_processor_of_one_that_has_ended_can_be_read() {
+        let _alone = alone();
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        while observe::state_of(pid) != Some('Z') {
+            std::thread::yield_now();
+        }
+        assert!(waited_for_cpu(&format!("/proc/{pid}")).is_some());
+        child.wait().unwrap();
     }
 
     #[test]
     fn who_sleeps_is_stuck() {
         let _alone = alone();
-        let child = Command::new("sleep").arg("1000").spawn().unwrap();
-        while observe::name_of(child.id() as i32).as_deref() != Some("sleep")
-            || observe::state_of(child.id() as i32) != Some('S')
-        {
-            std::thread::yield_now();
-        }
-        assert_eq!(in_the_end(child), Time::Over);
+        let sleeper = Sleeper::new();
+        assert_eq!(decided(&sleeper.pids()), Time::Over);
     }
 }
