@@ -124,8 +124,8 @@ fn show_statuses(told: &Told<Vec<Ended>>) -> String {
     }
 }
 
-/// What comes of `call`, of a command that ends with 5, while another child of the caller's has ended, which is there to be waited for
-/// afterwards.
+/// What comes of `call`, of a command that ends with 5, while another child of the caller's has ended, which is there to be
+/// waited for afterwards.
 fn others_are_left_alone(
     check: &mut Check,
     function: &str,

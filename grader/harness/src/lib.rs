@@ -41,6 +41,7 @@ mod wire;
 
 pub use bystander::Bystander;
 pub use check::{Check, Options, Respondent, Stress, Student, Worker};
+pub use deadline::stood_still;
 pub use entry::run;
 pub use exploration::{Exploration, JoinHandle, Model, exploring, note};
 pub use rng::Rng;

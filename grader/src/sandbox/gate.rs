@@ -140,7 +140,8 @@ impl Shared {
     fn answer_all(&self, warden: i32) {
         // SAFETY: takes no argument.
         self.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
-        // This thread makes some calls in place of the check, which has no right to objects of others. To give up a right is refused to nobody.
+        // This thread makes some calls in place of the check, which has no right to objects of others. To give up a right is
+        // refused to nobody.
         let _ = caps::drop(None, CapSet::Effective, Capability::CAP_IPC_OWNER);
         let mut count = Count::default();
         loop {

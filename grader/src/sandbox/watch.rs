@@ -30,8 +30,6 @@ const MOST_WORDS: usize = 256 * 1024;
 const GRACE: Duration = Duration::from_millis(500);
 /// How long the grader waits at most before it looks at the clock.
 const NAP: Duration = Duration::from_millis(500);
-/// A nap that ends so much too late: the whole machine stood still, suspended or without a host that had time for it.
-const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// What is heard of one check.
 #[derive(Debug)]
@@ -127,9 +125,8 @@ impl Watch {
             if self.wait(&process, nap, stopped.is_none())? {
                 return Ok(stopped);
             }
-            let late = now.elapsed().saturating_sub(nap);
-            if stopped.is_none() && late >= STOOD_STILL {
-                hard_deadline += late;
+            if stopped.is_none() {
+                hard_deadline += harness::stood_still(nap, now.elapsed());
                 kill_at = hard_deadline;
             }
         }

@@ -136,25 +136,18 @@ impl Supervisor {
     pub(super) fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Result<(), Stop> {
         let mut clock = self.clock();
         let start = Instant::now();
-        while !condition() {
-            if let Some(todo) = panics::first_todo() {
-                return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
-            }
-            let pids = self.known.borrow().clone();
-            let time = clock.time_for(&pids);
-            if time != Time::Left {
-                let report = observe::hang_report(&pids, &shared::labels());
-                // As in `wait`.
-                if condition() {
-                    break;
-                }
-                self.sweep();
-                let waited = start.elapsed().as_secs_f64();
-                return Err(too_late(time, format!("waited {waited:.1} s until {what}, in vain\n{report}")));
-            }
-            self.sleep(&[], Duration::from_micros(100))?;
+        let time = self.time_until(&mut clock, || self.known.borrow().clone(), &mut condition)?;
+        if time == Time::Left {
+            return Ok(());
         }
-        Ok(())
+        let report = observe::hang_report(&self.known.borrow(), &shared::labels());
+        // As in `wait`.
+        if condition() {
+            return Ok(());
+        }
+        self.sweep();
+        let waited = start.elapsed().as_secs_f64();
+        Err(too_late(time, format!("waited {waited:.1} s until {what}, in vain\n{report}")))
     }
 
     /// Waits until the condition is true, or these processes had the time for it.
@@ -165,26 +158,34 @@ impl Supervisor {
         pids: &[i32],
         mut condition: impl FnMut() -> bool,
     ) -> Result<bool, Stop> {
-        let mut clock = Deadline::new(limit);
-        let mut time = Time::Left;
-        self.wait_until(what, || {
-            if condition() {
-                return true;
-            }
-            time = clock.time_for(pids);
-            if time != Time::Left && condition() {
-                time = Time::Left;
-                return true;
-            }
-            time != Time::Left
-        })?;
-        match time {
+        match self.time_until(&mut Deadline::new(limit), || pids.to_vec(), &mut condition)? {
             Time::Left => Ok(true),
-            Time::Over => Ok(false),
-            Time::Denied => {
-                Err(too_late(time, format!("waited {:.1} s until {what}, in vain", limit.as_secs_f64())))
-            }
+            Time::Over => Ok(condition()),
+            Time::Denied => Err(too_late(
+                Time::Denied,
+                format!("waited {:.1} s until {what}, in vain", limit.as_secs_f64()),
+            )),
         }
+    }
+
+    /// What the clock says about these processes when the condition is true, or there is no time left.
+    fn time_until(
+        &self,
+        clock: &mut Deadline,
+        pids: impl Fn() -> Vec<i32>,
+        mut condition: impl FnMut() -> bool,
+    ) -> Result<Time, Stop> {
+        while !condition() {
+            if let Some(todo) = panics::first_todo() {
+                return Err(Stop::Unimplemented { todo: todo.message, place: todo.place });
+            }
+            let time = clock.time_for(&pids());
+            if time != Time::Left {
+                return Ok(time);
+            }
+            self.sleep(&[], Duration::from_micros(100))?;
+        }
+        Ok(Time::Left)
     }
 
     /// Ends them.
